@@ -1,0 +1,3 @@
+"""Imports external tables into partitioned Delta Lake tables inside a memory budget."""
+
+__version__ = "0.1.0"

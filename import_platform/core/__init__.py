@@ -1,0 +1,1 @@
+"""Pure values and maths: nothing here reads, writes, logs, sleeps, rolls dice or asks the time."""

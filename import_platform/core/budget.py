@@ -1,0 +1,86 @@
+"""Memory budgets as values: how many bytes each stage of a sync may hold, derived from one number."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from import_platform.errors import ConfigError
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+MINIMUM_BYTES = 320 * MIB
+"""Imports alone take about 180 MiB of PSS (dagster, polars, pyarrow, deltalake); below this nothing useful fits."""
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "k": KIB, "m": MIB, "g": GIB,
+          "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1 << 40, "ki": KIB, "mi": MIB, "gi": GIB}
+
+
+def parse_bytes(text: str, *, name: str) -> int:
+    """Bytes of `512MiB`, `1.5GB`, `2Gi` or a plain count; `name` is what the sentence calls the setting.
+
+    Raises:
+        ConfigError: not a size (exit code 2).
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    if match is None or match[2].lower() not in _UNITS:
+        raise ConfigError(f"{name} is not a size", found=text, remedy="Write it like 512MiB or 2GB.")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def format_bytes(count: float) -> str:
+    """`1.5 GB`: decimal units, as object stores bill them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+@dataclass(frozen=True)
+class MemoryBudget:
+    """What one step may use. `total_bytes` counts the whole process tree; `base_bytes` is held before work begins.
+
+    Shares of the free bytes: a page 1/16, a chunk being gathered 1/8, source rows or keys held by a merge 1/4, and what
+    the rewriting workers hold together 1/4; the rest is slack for allocators, the driver and the encoder. The divisors
+    were chosen so that three copies of a page and two of a chunk may exist at once.
+    """
+
+    total_bytes: int
+    base_bytes: int
+
+    @property
+    def free_bytes(self) -> int:
+        return max(self.total_bytes - self.base_bytes, 64 * MIB)
+
+    @property
+    def page_bytes(self) -> int:
+        return min(max(self.free_bytes // 16, MIB), 16 * MIB)
+
+    @property
+    def chunk_bytes(self) -> int:
+        return min(max(self.free_bytes // 8, 4 * MIB), 64 * MIB)
+
+    @property
+    def merge_bytes(self) -> int:
+        return self.free_bytes // 4
+
+    @property
+    def rewrite_bytes(self) -> int:
+        return self.free_bytes // 4
+
+    @property
+    def row_bytes_max(self) -> int:
+        """The widest row that is fetched at all: its decoded size times four must fit into what is free."""
+        return self.free_bytes // 4
+
+
+def budget_of(total_bytes: int, *, base_bytes: int) -> MemoryBudget:
+    """A usable budget.
+
+    Raises:
+        ConfigError: under 320 MiB (set IMPORT_PLATFORM_MEMORY higher).
+    """
+    if total_bytes < MINIMUM_BYTES:
+        raise ConfigError("the memory budget is under 320 MiB", found_bytes=total_bytes,
+                          remedy="Set IMPORT_PLATFORM_MEMORY to 320MiB or more.")
+    return MemoryBudget(total_bytes, base_bytes)

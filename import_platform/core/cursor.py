@@ -1,0 +1,52 @@
+"""Cursor values as canonical text: what a checkpoint stores, a source compares with, and a person reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from import_platform.errors import ConfigError
+
+CursorValue = str
+"""Canonical text of one value: ISO 8601 in UTC with microseconds, ISO date, or plain decimal digits."""
+
+
+def encode(value: Any, dtype: pa.DataType) -> CursorValue:
+    """Canonical text of a value of an orderable type. A naive datetime is taken as UTC.
+
+    Raises:
+        ConfigError: values of this type have no order that can be stored (choose another cursor column).
+    """
+    if isinstance(value, datetime):
+        aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return aware.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
+        raise ConfigError("a cursor must be a timestamp, date, integer, decimal or text", type=str(dtype),
+                          remedy="Choose another cursor column or sync: full_refresh.")
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def decode(text: CursorValue, dtype: pa.DataType) -> Any:
+    """The Python value of canonical text: aware datetime (UTC), naive where the type has no zone, date, int, Decimal, str."""
+    if pa.types.is_timestamp(dtype):
+        value = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+        return value if dtype.tz else value.replace(tzinfo=None)
+    if pa.types.is_date(dtype):
+        return date.fromisoformat(text)
+    if pa.types.is_integer(dtype):
+        return int(text)
+    if pa.types.is_decimal(dtype):
+        return Decimal(text)
+    return text
+
+
+def later(a: CursorValue | None, b: CursorValue | None, dtype: pa.DataType) -> CursorValue | None:
+    """The greater of two cursor values; None counts as less than everything."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a if decode(a, dtype) >= decode(b, dtype) else b

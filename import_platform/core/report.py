@@ -1,0 +1,76 @@
+"""What a sync tells: progress while it works, and one report per table when it ends."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Status(StrEnum):
+    """How one table's sync ended."""
+
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    CHECKPOINTED = "checkpointed"  # stopped on request or time limit; the next run goes on
+    FAILED = "failed"
+
+
+@dataclass
+class SyncReport:
+    """The JSON object of one table, field for field the contract of `import-platform sync --json`.
+
+    Bytes: `bytes_read` decoded Arrow bytes from the source, `bytes_written` bytes of committed data files,
+    `peak_memory_bytes` the summed PSS of the process tree. Mutable on purpose: a sync fills it as it goes, so a failed
+    one still tells what it did.
+    """
+
+    table: str
+    status: Status = Status.UNCHANGED
+    rows_read: int = 0
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    rows_rejected: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    files_added: int = 0
+    files_removed: int = 0
+    partitions_touched: int = 0
+    delta_version: int | None = None
+    cursor_value: str | None = None
+    peak_memory_bytes: int = 0
+    seconds: float = 0.0
+    resumed: bool = False
+    error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Stage(StrEnum):
+    """Where a sync is, in the order they come."""
+
+    READING = "reading"
+    MERGING = "merging"
+    COMMITTING = "committing"
+
+
+class Observer(Protocol):
+    """Told of progress; calls come at most once per page or file and must return quickly."""
+
+    def progress(self, table: str, stage: Stage, *, rows: int, bytes_: int, total_rows: int | None) -> None:
+        """Rows and bytes so far in this stage; `total_rows` is an estimate, None when unknown."""
+        ...
+
+    def note(self, table: str, message: str) -> None:
+        """One plain sentence for the log (a retry, a resume, a choice made)."""
+        ...
+
+
+class Silent:
+    """An observer that ignores everything."""
+
+    def progress(self, table: str, stage: Stage, *, rows: int, bytes_: int, total_rows: int | None) -> None: ...
+
+    def note(self, table: str, message: str) -> None: ...

@@ -1,0 +1,129 @@
+"""What is known of a table: as the source reveals it, as a person declared it, and as the platform resolved it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import pyarrow as pa
+
+PARTITION_COLUMN = "_partition"
+"""The only partition column of every Delta table in the lake; a source column of this name is refused."""
+
+
+class SyncMode(StrEnum):
+    """How a table is read. How it is written follows: swap, merge by key, or append."""
+
+    FULL_REFRESH = "full_refresh"
+    INCREMENTAL = "incremental"
+    APPEND = "append"
+
+
+class Granularity(StrEnum):
+    """Levels of the datetime tree, coarse to fine (UTC)."""
+
+    YEAR = "year"
+    MONTH = "month"
+    DAY = "day"
+    HOUR = "hour"
+
+
+@dataclass(frozen=True)
+class TimePartition:
+    """Leaves `2025` > `2025-01` > `2025-01-13` > `2025-01-13T05` of a date or timestamp column."""
+
+    column: str
+    granularity: Granularity
+    stable: bool = False  # True promises that a row's value never changes, so a merge skips other leaves
+
+
+@dataclass(frozen=True)
+class NumberPartition:
+    """Leaves `n<width>_<index>`: rows with floor(value / width) == index. Width is a power of ten."""
+
+    column: str
+    width: int
+    stable: bool = False
+
+
+@dataclass(frozen=True)
+class HashPartition:
+    """Leaves `all.h<bits>` by a hash of the primary key: 2**bits of them. Bits 0 means the single leaf `all`."""
+
+    bits: int = 0
+
+    stable: bool = field(default=True, init=False)  # a key never changes, so its hash leaf does not either
+
+
+PartitionSpec = TimePartition | NumberPartition | HashPartition
+UNPARTITIONED = HashPartition(0)
+
+
+@dataclass(frozen=True)
+class ColumnInfo:
+    """One column as the source describes it; `type` is the Arrow type its values have in the lake."""
+
+    name: str
+    type: pa.DataType
+    source_type: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """One table as the source describes it; estimates are the source's own and may be -1 for unknown.
+
+    `schema` is "" where the source has no schemas. `name_in_lake` is the asset and folder name before escaping.
+    """
+
+    schema: str
+    name: str
+    columns: tuple[ColumnInfo, ...]
+    primary_key: tuple[str, ...] = ()
+    row_estimate: int = -1
+    bytes_estimate: int = -1
+    default_schema: bool = True
+
+    @property
+    def name_in_lake(self) -> str:
+        return self.name if self.default_schema else f"{self.schema}__{self.name}"
+
+    def column(self, name: str) -> ColumnInfo | None:
+        return next((c for c in self.columns if c.name == name), None)
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        return pa.schema([pa.field(c.name, c.type, c.nullable) for c in self.columns])
+
+
+@dataclass(frozen=True)
+class DeclaredTable:
+    """One table as its owner declared it in YAML; None means "choose for me"."""
+
+    name: str
+    sync: SyncMode | None = None
+    cursor: str | None = None
+    primary_key: tuple[str, ...] | None = None
+    partition: PartitionSpec | None = None
+    schedule: str | None = None
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One table with every choice made. `reasons` explains each choice in a sentence, for people.
+
+    `cursor` is set exactly for incremental and append syncs; `primary_key` may be empty for full_refresh and append.
+    """
+
+    source: str
+    name: str
+    info: TableInfo
+    sync: SyncMode
+    cursor: str | None
+    primary_key: tuple[str, ...]
+    partition: PartitionSpec
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return f"{self.source}/{self.name}"

@@ -1,0 +1,109 @@
+"""What every connector offers: discovery, a ceiling for the cursor, and pages of rows that can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from import_platform.core.cursor import CursorValue
+from import_platform.core.layout import ColumnRange
+from import_platform.core.table import TableInfo
+
+Token = Mapping[str, Any]
+"""A JSON object, opaque outside its connector: where to go on after a page."""
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that cannot be stored as the column types say, kept for people and for replay.
+
+    `key` holds the primary key values as text; `row` the whole row as JSON text where it could be had, else None.
+    """
+
+    key: Mapping[str, str | None]
+    column: str
+    reason: str
+    row: str | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer of a source. `batch` has exactly the requested columns in `TableInfo.arrow_schema` types.
+
+    `token` is set when a read may go on after this page without missing or repeating a row of it; None means that the
+    rows since the last token are only whole together with later pages.
+    """
+
+    batch: pa.RecordBatch
+    token: Token | None
+    rejected: tuple[RejectedRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class CursorWindow:
+    """Rows with after < cursor <= upto (`inclusive` makes it after <= cursor). None is no bound on that side.
+
+    Rows whose cursor is NULL belong to a window without a lower bound only.
+    """
+
+    column: str
+    after: CursorValue | None
+    upto: CursorValue | None
+    inclusive: bool = True
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """One read of one table, whole or narrowed; pages come ordered by primary key where the table has one."""
+
+    table: TableInfo
+    columns: tuple[str, ...]
+    primary_key: tuple[str, ...]
+    window: CursorWindow | None = None
+    range: ColumnRange | None = None
+    after: Token | None = None
+    page_bytes: int = 8 << 20
+    row_bytes_max: int | None = None  # rows wider than this at the source are rejected unread, with their key
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """One external system. Methods raise SourceUnavailable, SourceRejected or ConfigError, never a driver's error."""
+
+    kind: str
+
+    def check(self) -> str:
+        """One line that names the server and its version, after a real round trip."""
+        ...
+
+    def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
+        """The tables of the configured schemas in name order, read in bulk; only `names` (as in the lake) if given."""
+        ...
+
+    def ceiling(self, table: TableInfo, cursor: str) -> CursorValue | None:
+        """The largest cursor value that is complete right now; None for an empty table.
+
+        PostgreSQL lowers it to the start of the oldest open transaction, so that a late commit is not passed by.
+        """
+        ...
+
+    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
+        """How many rows a read of that window would give, by counting at the source."""
+        ...
+
+    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
+        """Rows per range, for showing partitions that the lake lacks; raises SourceUnavailable past the time limit."""
+        ...
+
+    def base_keys(self, table: TableInfo, partition: Any, *, limit: int, timeout_seconds: float) -> list[str] | None:
+        """Base partition keys that the source holds, in order; None when there are more than `limit`."""
+        ...
+
+    def read(self, request: ReadRequest) -> Iterator[Page]:
+        """The rows, page by page; memory is about four times one page. Empty pages may carry a token."""
+        ...
+
+    def close(self) -> None: ...
