@@ -1,1 +1,1 @@
-"""The demo: a real PostgreSQL with real rows, imported by the same commands that anyone types."""
+"""The main job on real data with nothing to prepare: a PostgreSQL server, five tables, two syncs, one comparison."""
