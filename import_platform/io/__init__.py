@@ -1,0 +1,1 @@
+"""One outside system per module: object store, Delta log, Parquet files, process memory."""

@@ -10,23 +10,11 @@ import pyarrow as pa
 
 from import_platform.core.cursor import CursorValue
 from import_platform.core.layout import ColumnRange
+from import_platform.core.rejected import RejectedRow
 from import_platform.core.table import TableInfo
 
 Token = Mapping[str, Any]
 """A JSON object, opaque outside its connector: where to go on after a page."""
-
-
-@dataclass(frozen=True)
-class RejectedRow:
-    """A row that cannot be stored as the column types say, kept for people and for replay.
-
-    `key` holds the primary key values as text; `row` the whole row as JSON text where it could be had, else None.
-    """
-
-    key: Mapping[str, str | None]
-    column: str
-    reason: str
-    row: str | None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,135 @@
+"""The durable state of a table's syncs: what state/<n> holds, and what a writer may do about it.
+
+State n is written with put-if-absent before Delta commit n (n travels in the commit as app transaction), so whoever
+put state n owns n. The state in force is the one whose number the Delta log carries; numbers burnt by dead writers
+leave gaps. Source: DESIGN section 8.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from import_platform.core.cursor import CursorValue
+
+APP_ID = "import_platform"
+
+
+class AttemptKind(StrEnum):
+    """What one pass over the source is for; decides how its chunks reach the table."""
+
+    FULL_REFRESH = "full_refresh"
+    INCREMENTAL = "incremental"
+    APPEND = "append"
+    BACKFILL = "backfill"
+
+
+@dataclass(frozen=True)
+class TableState:
+    """State n of one table.
+
+    `cursor` is known complete; `sync_attempt` the last attempt that is not a backfill; `progress` the last chunk in
+    the lake of every attempt still open; `tail` holds hashes of rows at the cursor value, for keyless append.
+    """
+
+    number: int = 0
+    attempt: str = ""
+    flush: str = ""
+    cursor: CursorValue | None = None
+    sync_attempt: str = ""
+    progress: Mapping[str, int] = field(default_factory=dict)
+    tail: tuple[str, ...] = ()
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+
+def state_from_json(data: bytes) -> TableState:
+    value = json.loads(data)
+    return TableState(**{**value, "tail": tuple(value.get("tail", ()))})
+
+
+def next_state(current: TableState, *, number: int, attempt: Attempt, flush: str, last_chunk: int,
+               complete: bool, tail: tuple[str, ...] = ()) -> TableState:
+    """The state after flushing an attempt's chunks up to `last_chunk`; the cursor moves only when it is complete."""
+    progress = {**current.progress, attempt.id: last_chunk}
+    if complete:
+        del progress[attempt.id]
+    syncs = attempt.kind is not AttemptKind.BACKFILL
+    moves = complete and syncs
+    return replace(current, number=number, attempt=attempt.id, flush=flush, progress=progress,
+                   sync_attempt=attempt.id if syncs else current.sync_attempt,
+                   cursor=attempt.ceiling if moves and attempt.ceiling is not None else current.cursor,
+                   tail=tail if moves else current.tail)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One pass over the source, durable from its start: the manifest that a resume reads.
+
+    `base_sync_attempt` is the sync that was last in the lake when it began: if a third one is there at a flush, this
+    attempt was overtaken. `start_version` is the Delta version then, -1 for no table. `ceiling` is the cursor value
+    that is complete once the attempt is.
+    """
+
+    id: str
+    kind: AttemptKind
+    base_sync_attempt: str
+    start_version: int
+    started_at: datetime
+    after: CursorValue | None = None
+    ceiling: CursorValue | None = None
+    key: str = ""
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self) | {"started_at": self.started_at.isoformat()}, sort_keys=True).encode()
+
+
+def attempt_from_json(data: bytes) -> Attempt:
+    value = json.loads(data)
+    return Attempt(**value | {"kind": AttemptKind(value["kind"]),
+                              "started_at": datetime.fromisoformat(value["started_at"])})
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What stands beside a staged chunk: its size, and where the source goes on after it.
+
+    `token` None means that the chunk is only whole together with later ones; a resume discards such a tail.
+    """
+
+    number: int
+    rows: int
+    bytes: int
+    token: Mapping[str, Any] | None
+    rejected_rows: int = 0
+    end: bool = False
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+
+def checkpoint_from_json(data: bytes) -> Checkpoint:
+    return Checkpoint(**json.loads(data))
+
+
+def resumable(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+    """The checkpoints, in order and without gaps, up to the last one that carries a token or the end."""
+    whole: list[Checkpoint] = []
+    for expected, checkpoint in enumerate(sorted(checkpoints, key=lambda c: c.number), start=1):
+        if checkpoint.number != expected:
+            break
+        whole.append(checkpoint)
+    while whole and whole[-1].token is None and not whole[-1].end:
+        whole.pop()
+    return whole
+
+
+def is_overtaken(attempt: Attempt, state: TableState) -> bool:
+    """True when another sync committed since this attempt began; a backfill in between does not count."""
+    return (attempt.kind is not AttemptKind.BACKFILL
+            and state.sync_attempt not in (attempt.base_sync_attempt, attempt.id))

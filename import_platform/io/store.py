@@ -1,0 +1,271 @@
+"""The object store under the lake: a local folder or an S3 bucket, with the same verbs and the same guarantees.
+
+Everything the platform's correctness rests on is `put_if_absent`; `probe_conditional_put` tells a store that only
+pretends to honour it.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+import obstore
+import pyarrow as pa
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import LocalStore, S3Store
+
+from import_platform.errors import ConfigError, StoreUnavailable
+
+UPLOAD_PART_BYTES = 8 << 20
+READ_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored object; `path` is relative to the store's root."""
+
+    path: str
+    size_bytes: int
+    modified_at: datetime
+
+
+class Store:
+    """Objects by relative path. Every method raises StoreUnavailable when the store does not answer (retry later)
+    and ConfigError when it refuses (fix credentials, bucket or permissions)."""
+
+    def __init__(self, uri: str, *, env: Mapping[str, str] | None = None) -> None:
+        self.uri = uri.rstrip("/")
+        self.is_local = "://" not in self.uri
+        self.storage_options: dict[str, str] = {}
+        if self.is_local:
+            self._root = Path(self.uri).absolute()
+            self.uri = str(self._root)
+            self._make_root()
+            self._store: Any = LocalStore(str(self._root), mkdir=True)
+        elif self.uri.startswith("s3://"):
+            self.storage_options = s3_options(os.environ if env is None else env)
+            self._store = S3Store.from_url(self.uri, config=cast(Any, _obstore_options(self.storage_options)),
+                                           client_options={"allow_http": True})
+        else:
+            raise ConfigError("the lake is neither a folder nor an s3:// address", found=self.uri.split("://")[0] + "://",
+                              remedy="Set IMPORT_PLATFORM_LAKE to a path or to s3://bucket/prefix.")
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    def _make_root(self) -> None:
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError("the lake folder cannot be created", path=str(self._root), reason=error.strerror,
+                              remedy="Point IMPORT_PLATFORM_LAKE at a folder you may write to.") from error
+
+    def get(self, path: str) -> bytes | None:
+        """The object's bytes, None if there is none."""
+        with self._translated(path):
+            try:
+                return bytes(obstore.get(self._store, path).bytes())
+            except FileNotFoundError:
+                return None
+
+    def put(self, path: str, data: bytes) -> None:
+        """Stores or replaces; readers see the old or the new object, never a part."""
+        with self._translated(path):
+            obstore.put(self._store, path, data)
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        """True if this call created the object, False if it was there. Of racing calls exactly one gets True.
+
+        A lost acknowledgement of our own successful put looks like False; callers compare the stored bytes.
+        """
+        with self._translated(path):
+            try:
+                obstore.put(self._store, path, data, mode="create")
+            except AlreadyExistsError:
+                return False
+            return True
+
+    def size_bytes(self, path: str) -> int | None:
+        with self._translated(path):
+            try:
+                return int(obstore.head(self._store, path)["size"])
+            except FileNotFoundError:
+                return None
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """Objects under a folder, any depth, in no order; nothing when the folder does not exist."""
+        with self._translated(prefix):
+            for page in obstore.list(self._store, prefix):
+                for meta in page:
+                    yield Entry(str(meta["path"]), int(meta["size"]), meta["last_modified"])
+
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders directly under a folder."""
+        with self._translated(prefix):
+            found = obstore.list_with_delimiter(self._store, prefix or None)["common_prefixes"]
+        return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Deletes; a path that is already gone is no error."""
+        for path in paths:
+            with self._translated(path):
+                try:
+                    obstore.delete(self._store, path)
+                except FileNotFoundError:
+                    continue
+
+    def remove_folder(self, prefix: str) -> None:
+        """Deletes every object under a folder (and, on a local disk, the empty folders that remain)."""
+        self.delete(entry.path for entry in list(self.entries(prefix)))
+        if self.is_local:
+            root = self._root / prefix
+            for folder in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
+                folder.rmdir()
+            if root.is_dir():
+                root.rmdir()
+
+    def open_input(self, path: str) -> pa.NativeFile:
+        """A seekable file for pyarrow. Local files are read, not mapped: mapped pages would count as our memory."""
+        if self.is_local:
+            try:
+                return pa.OSFile(str(self._root / path))
+            except FileNotFoundError as error:
+                raise StoreUnavailable("an object is gone", path=path, remedy="Run the sync again.") from error
+        with self._translated(path):
+            reader = obstore.open_reader(self._store, path, buffer_size=READ_BUFFER_BYTES)
+        return pa.PythonFile(_Reader(reader), mode="r")
+
+    @contextmanager
+    def open_output(self, path: str) -> Iterator[pa.NativeFile]:
+        """A file to write once. On S3 a multipart upload that becomes visible whole when the block ends."""
+        if self.is_local:
+            target = self._root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with pa.OSFile(str(target), mode="wb") as sink:
+                yield sink
+            return
+        with self._translated(path):
+            writer = obstore.open_writer(self._store, path, buffer_size=UPLOAD_PART_BYTES)
+            with pa.PythonFile(_Writer(writer), mode="w") as sink:
+                yield sink
+
+    def local_path(self, path: str) -> Path | None:
+        """Where the object lies on this machine's disk; None on a remote store."""
+        return self._root / path if self.is_local else None
+
+    def probe_conditional_put(self) -> None:
+        """Two creates of one key: the second must be refused.
+
+        Raises:
+            ConfigError: the store accepts both, so two writers would lose each other's commits.
+        """
+        key = f"_staging/probe/{uuid.uuid4().hex}"
+        try:
+            first, second = self.put_if_absent(key, b"1"), self.put_if_absent(key, b"2")
+        finally:
+            self.delete([key])
+        if not first or second:
+            raise ConfigError("the object store does not honour conditional put (If-None-Match)", lake=self.uri,
+                              remedy="Commits would be lost; use a store that does, such as AWS S3, MinIO or Ceph.")
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
+            raise ConfigError("the lake refuses access", lake=self.uri, path=path,
+                              remedy="Check the credentials and permissions of IMPORT_PLATFORM_LAKE.") from error
+        except (BaseError, OSError) as error:
+            if "Permission denied" in str(error):
+                raise ConfigError("the lake cannot be written", lake=self.uri, path=path,
+                                  remedy="Check the permissions of IMPORT_PLATFORM_LAKE.") from error
+            reason = str(error).splitlines()[0][:200]
+            raise StoreUnavailable("the lake's store did not answer", lake=self.uri, path=path, reason=reason,
+                                   remedy="Check that it is reachable; the next run goes on.") from error
+
+
+def s3_options(env: Mapping[str, str]) -> dict[str, str]:
+    """The AWS_* variables as deltalake's storage options; a plain http endpoint is allowed when one is named."""
+    options = {name: value for name, value in env.items() if name.startswith("AWS_") and name in _S3_NAMES}
+    if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["AWS_ALLOW_HTTP"] = "true"
+    options.setdefault("AWS_REGION", env.get("AWS_DEFAULT_REGION", "us-east-1"))
+    return options
+
+
+_S3_NAMES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL",
+             "AWS_PROFILE", "AWS_ALLOW_HTTP", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME",
+             "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"}
+
+
+def _obstore_options(options: Mapping[str, str]) -> dict[str, str]:
+    skipped = {"AWS_ALLOW_HTTP", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"}
+    return {name.lower(): value for name, value in options.items() if name not in skipped}
+
+
+class _Reader:
+    """obstore's reader as the file object pyarrow expects (it asks for `closed`, `readable` and real `bytes`)."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(self._reader.read(None if size < 0 else size))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+    def size(self) -> int:
+        return int(self._reader.size)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+        self._reader.close()
+
+
+class _Writer:
+    """obstore's writer as the file object pyarrow expects."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer: IO[bytes] = writer
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        self._writer.write(bytes(data))
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def flush(self) -> None:
+        return None  # parts are uploaded when they are full; flushing would break the minimum part size of S3
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._writer.close()
