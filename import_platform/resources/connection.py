@@ -1,0 +1,77 @@
+"""How a source is reached, as its owner wrote it: names of variables now, their values only when a run needs them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from import_platform.errors import ConfigError
+
+_VARIABLE = re.compile(r"""\{\{\s*env(?:\.([A-Za-z_][A-Za-z0-9_]*)|\(\s*["']([A-Za-z_][A-Za-z0-9_]*)["']\s*\))\s*\}\}""")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The `connection:` mapping of a defs.yaml with its `{{ env.NAME }}` templates unresolved.
+
+    Its repr, and so every log, error and metadata entry made from it, shows the kind and the names of variables;
+    whatever was written out in the file stays hidden.
+    """
+
+    template: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        return str(self.template.get("kind", ""))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the environment variables it needs, in order of appearance."""
+        return tuple(dict.fromkeys(match[1] or match[2] for text in _texts(self.template) for match in _VARIABLE.finditer(text)))
+
+    def __repr__(self) -> str:
+        return f"Connection(kind={self.kind!r}, variables={list(self.variables)!r})"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The mapping with every variable replaced by its value of now.
+
+        Raises:
+            ConfigError: a variable is not set (the sentence names it).
+        """
+        env = os.environ if environ is None else environ
+        for name in self.variables:
+            if name not in env:
+                raise ConfigError(f"the variable {name} is not set",
+                                  remedy=f"Set {name} in the environment of this process, then try again.")
+        return {key: _resolve(value, env) for key, value in self.template.items()}
+
+
+def foreign_templates(template: Any) -> list[str]:
+    """Key paths whose text holds a `{{ ... }}` that is not `{{ env.NAME }}`, for the message that refuses them."""
+    return [path for path, text in _walk(template, "") if "{{" in _VARIABLE.sub("", text)]
+
+
+def _resolve(value: Any, env: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda match: env[match[1] or match[2]], value)
+    if isinstance(value, Mapping):
+        return {key: _resolve(inner, env) for key, inner in value.items()}
+    return [_resolve(inner, env) for inner in value] if isinstance(value, list) else value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    return (text for _, text in _walk(value, ""))
+
+
+def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _walk(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _walk(inner, f"{path}[{index}]")

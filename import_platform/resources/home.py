@@ -1,0 +1,76 @@
+"""Dagster's home: created with a dagster.yaml that suits imports, and opened as an instance."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from import_platform.errors import ConfigError
+
+DAGSTER_YAML = """\
+# Written once by import-platform; yours to edit. Reference: https://docs.dagster.io/deployment/oss/dagster-yaml
+# Runs, events, schedules and logs are kept in this folder (SQLite and files).
+
+telemetry:
+  enabled: false
+
+nux:
+  enabled: false            # no welcome dialog in front of the asset pages
+
+concurrency:
+  pools:
+    granularity: op         # a run of many tables holds a table's pool only while it works on that table
+    default_limit: 1        # pool delta/<source>/<table>: one writer per table at a time
+  runs:
+    max_concurrent_runs: 2  # each run may use IMPORT_PLATFORM_MEMORY: more runs need a smaller budget
+
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 300
+  cancel_timeout_seconds: 180
+  free_slots_after_run_end_seconds: 60  # a cancelled run would keep its table's pool otherwise
+
+run_retries:
+  enabled: true
+  max_retries: 0                        # steps retry themselves; a run is not repeated unless its tags ask for it
+  retry_on_asset_or_op_failure: false
+
+retention:
+  schedule:
+    purge_after_days: {skipped: 3, success: 30, failure: 90, started: 30}
+  sensor:
+    purge_after_days: {skipped: 3, success: 30, failure: 90, started: 30}
+"""
+
+
+def prepare_home(home: Path) -> None:
+    """Creates the folder and its dagster.yaml unless they exist, and makes it this process's DAGSTER_HOME.
+
+    Raises:
+        ConfigError: the folder cannot be written (set DAGSTER_HOME elsewhere).
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists():
+            (home / "dagster.yaml").write_text(DAGSTER_YAML, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError("the Dagster home cannot be written", path=str(home), reason=error.strerror,
+                          remedy="Point DAGSTER_HOME at a folder you may write to.") from error
+    os.environ["DAGSTER_HOME"] = str(home)
+
+
+def open_instance(home: Path) -> dg.DagsterInstance:
+    """The instance of this home, created where needed; use it as a context manager.
+
+    Raises:
+        ConfigError: the folder cannot be written, or its dagster.yaml is not understood.
+    """
+    prepare_home(home)
+    try:
+        return dg.DagsterInstance.from_config(str(home))
+    except dg.DagsterError as error:
+        raise ConfigError("the Dagster home cannot be opened", path=str(home / "dagster.yaml"),
+                          reason=str(error).splitlines()[0][:200],
+                          remedy="Correct dagster.yaml, or move it away to get a fresh one.") from error

@@ -1,0 +1,57 @@
+"""The memory budget of this process: what IMPORT_PLATFORM_MEMORY says, else 80 % of what the machine lets us use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from import_platform.core.budget import MemoryBudget, budget_of, parse_bytes
+from import_platform.io.memory import held_bytes
+
+SHARE_PERCENT = 80
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+_NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes a huge number where there is no limit
+
+
+def memory_budget(setting: str | None) -> MemoryBudget:
+    """The budget of a step that starts now; what the process already holds counts as its base.
+
+    Raises:
+        ConfigError: the setting is not a size, or under 320 MiB.
+    """
+    total_bytes = parse_bytes(setting, name="IMPORT_PLATFORM_MEMORY") if setting else default_bytes()
+    return budget_of(total_bytes, base_bytes=min(held_bytes(), total_bytes))
+
+
+def default_bytes(root: Path = CGROUP_ROOT) -> int:
+    """80 % of the tightest cgroup limit, else of the memory that is free now."""
+    limit = min(_cgroup_limits(root), default=None)
+    available = psutil.virtual_memory().available if limit is None else limit
+    return available * SHARE_PERCENT // 100
+
+
+def _cgroup_limits(root: Path) -> Iterable[int]:
+    """Limits of version 2 (this group and those above it) and of version 1; a group without a limit gives none."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        folder = root / ("memory" if controllers else "") / group.lstrip("/")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        for level in [folder, *folder.parents]:
+            if level == root.parent:
+                break
+            yield from _limit(level / ("memory.limit_in_bytes" if controllers else "memory.max"))
+
+
+def _limit(path: Path) -> list[int]:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return []
+    return [int(text)] if text.isdigit() and int(text) < _NO_LIMIT_BYTES else []

@@ -1,0 +1,57 @@
+"""The Dagster resource from which a step gets its lake, its budget and its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import dagster as dg
+
+from import_platform.core.report import Observer
+from import_platform.core.table import DeclaredTable
+from import_platform.io.lake import Lake
+from import_platform.pipeline.context import TableContext
+from import_platform.resources.connection import Connection
+from import_platform.resources.memory import memory_budget
+from import_platform.resources.project import read_settings
+from import_platform.sources.protocol import Source
+from import_platform.sources.registry import open_source
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """A declared source as assets, jobs and checks know it; nothing in it needs the source or a secret."""
+
+    name: str
+    connection: Connection
+    schedule: str | None = None
+
+
+class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Lake and memory of a run. Left empty, they come from IMPORT_PLATFORM_LAKE and IMPORT_PLATFORM_MEMORY."""
+
+    lake_uri: str = ""
+    memory: str = ""
+
+    def lake(self) -> Lake:
+        return Lake(self.lake_uri or read_settings().lake_uri)
+
+    @contextmanager
+    def source(self, config: SourceConfig) -> Iterator[Source]:
+        """The open source, closed when the block ends. Raises ConfigError where a variable is not set."""
+        opened = open_source(config.name, config.connection.resolve())
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    @contextmanager
+    def table(self, config: SourceConfig, declared: DeclaredTable, *, observer: Observer, stop: Callable[[], bool],
+              max_run_seconds: float) -> Iterator[TableContext]:
+        """All that one sync of one table needs."""
+        budget = memory_budget(self.memory or read_settings().memory)
+        lake = self.lake()
+        with self.source(config) as source:
+            yield TableContext(config.name, declared, source, lake, budget, observer=observer, stop=stop,
+                               max_run_seconds=max_run_seconds)
