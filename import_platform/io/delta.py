@@ -1,0 +1,215 @@
+"""The Delta log of one table: snapshots, and commits that are a compare-and-swap on the snapshot they were planned on.
+
+Everything here works around something measured in deltalake 1.6.6; each has a regression test in tests/io/test_delta.py:
+`max_commit_retries=0` (the default retries double rows after a compaction and miss appends), `unquote` (logged paths
+are percent-encoded, actions want them decoded), removes checked against the snapshot (an unknown path is accepted in
+silence), the schema asserted before every commit (a changed one is ignored in silence), tables with deletion vectors
+refused (removes do not match them).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from import_platform.core.identity import PROPERTY
+from import_platform.core.state import APP_ID
+from import_platform.core.table import PARTITION_COLUMN
+from import_platform.errors import (
+    CommitConflict,
+    CommitOutcomeUnknown,
+    ConfigError,
+    InvariantBroken,
+    StoreUnavailable,
+)
+from import_platform.io.parquet import WrittenFile
+from import_platform.io.store import Store
+
+CHECKPOINT_INTERVAL = 20
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of a table.
+
+    `files` has a row per active file: path (relative, decoded), leaf, size_bytes, rows, modified_ms and, where known,
+    `min.<column>` and `max.<column>`. `schema` is without the partition column. `transaction` is the number of the
+    state in force, 0 before the first.
+    """
+
+    version: int
+    schema: pa.Schema
+    properties: Mapping[str, str]
+    files: pl.DataFrame
+    transaction: int
+    committed_ms: int
+
+    @property
+    def rows(self) -> int:
+        return int(self.files["rows"].sum())
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.files["size_bytes"].sum())
+
+    @property
+    def leaves(self) -> frozenset[str]:
+        return frozenset(self.files["leaf"].unique().to_list())
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One atomic change of a table. `number` is the state it makes final, 0 for changes that are none of a sync."""
+
+    adds: Sequence[WrittenFile]
+    removes: Sequence[str]
+    number: int = 0
+    data_change: bool = True
+    facts: Mapping[str, str] | None = None
+
+
+class DeltaLog:
+    """Reads and writes the log of the table at `path` in the store."""
+
+    def __init__(self, store: Store, path: str) -> None:
+        self._store = store
+        self._path = path
+        self.uri = f"{store.uri}/{path}"
+        self._table: DeltaTable | None = None
+
+    def snapshot(self) -> Snapshot | None:
+        """The newest version; None when the table does not exist. Memory follows the number of files, not rows.
+
+        Raises:
+            ConfigError: the table was made by someone else, or uses deletion vectors (import into another name).
+        """
+        try:
+            if self._table is None:
+                self._table = DeltaTable(self.uri, storage_options=self._store.storage_options)
+            else:
+                self._table.update_incremental()
+        except TableNotFoundError:
+            return None
+        except DeltaError as error:
+            raise StoreUnavailable("the table's log cannot be read", table=self.uri, reason=_first_line(error),
+                                   remedy="Check the lake; the next run goes on.") from error
+        return _snapshot(self._table)
+
+    def create(self, schema: pa.Schema, commit: Commit, *, identity: str) -> None:
+        """Makes the table with its first rows as version 0, in one put-if-absent: no reader sees it empty.
+
+        Written by hand because deltalake's own creation refuses custom properties in the call that also adds files.
+
+        Raises:
+            CommitConflict: somebody else created it first.
+        """
+        now = int(time.time() * 1000)
+        fields = Schema.from_arrow(pa.schema([*schema, pa.field(PARTITION_COLUMN, pa.string())]))
+        entries: list[dict[str, object]] = [
+            {"commitInfo": {"timestamp": now, "operation": "CREATE TABLE AS SELECT", "operationParameters": {},
+                            **(commit.facts or {})}},
+            {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}},
+            {"metaData": {"id": str(uuid.uuid4()), "format": {"provider": "parquet", "options": {}},
+                          "schemaString": fields.to_json(), "partitionColumns": [PARTITION_COLUMN], "createdTime": now,
+                          "configuration": {PROPERTY: identity,
+                                            "delta.checkpointInterval": str(CHECKPOINT_INTERVAL)}}},
+            {"txn": {"appId": APP_ID, "version": commit.number, "lastUpdated": now}},
+        ]
+        entries += [{"add": {"path": file.path, "partitionValues": {PARTITION_COLUMN: file.leaf},
+                             "size": file.size_bytes, "modificationTime": now, "dataChange": True,
+                             "stats": file.statistics}} for file in commit.adds]
+        log = "\n".join(json.dumps(entry) for entry in entries).encode()
+        entry_path = f"{self._path}/_delta_log/{0:020d}.json"
+        if not self._store.put_if_absent(entry_path, log) and self._store.get(entry_path) != log:
+            raise CommitConflict("another writer created the table first", table=self.uri)
+
+    def commit(self, base: Snapshot, commit: Commit) -> None:
+        """Adds and removes files as version base + 1, or not at all.
+
+        Raises:
+            CommitConflict: another version landed first; nothing happened (reload and plan again).
+            CommitOutcomeUnknown: the store gave no clear answer (reload and look at the transaction number).
+            InvariantBroken: the commit is not of this snapshot.
+        """
+        table = self._check(base, commit)
+        now = int(time.time() * 1000)
+        sizes = dict(zip(base.files["path"], zip(base.files["size_bytes"], base.files["leaf"], strict=True), strict=True))
+        actions: list[AddAction | RemoveAction] = [
+            RemoveAction(path=path, data_change=commit.data_change, deletion_timestamp=now, size=sizes[path][0],
+                         partition_values={PARTITION_COLUMN: sizes[path][1]}) for path in commit.removes]
+        actions += [AddAction(path=file.path, size=file.size_bytes, partition_values={PARTITION_COLUMN: file.leaf},
+                              modification_time=now, data_change=commit.data_change, stats=file.statistics)
+                    for file in commit.adds]
+        transactions = [Transaction(APP_ID, commit.number, now)] if commit.number else None
+        try:
+            table.create_write_transaction(
+                actions, mode="append", schema=table.schema(), partition_by=[PARTITION_COLUMN],
+                commit_properties=CommitProperties(max_commit_retries=0, app_transactions=transactions,
+                                                   custom_metadata=dict(commit.facts or {})))
+        except CommitFailedError as error:
+            raise CommitConflict("another writer committed first", table=self.uri, version=base.version + 1) from error
+        except (DeltaError, OSError) as error:
+            raise CommitOutcomeUnknown("the commit was not acknowledged", table=self.uri, reason=_first_line(error),
+                                       remedy="Run the sync again; it looks at the log first.") from error
+
+    def _check(self, base: Snapshot, commit: Commit) -> DeltaTable:
+        table = self._table
+        if table is None or table.version() != base.version:
+            raise InvariantBroken("a commit was planned on another snapshot than the loaded one", table=self.uri)
+        missing = set(commit.removes) - set(base.files["path"])
+        if missing:
+            raise InvariantBroken("a commit removes files that are not in its snapshot", count=len(missing))
+        for file in commit.adds:
+            if self._store.size_bytes(f"{self._path}/{file.path}") != file.size_bytes:
+                raise InvariantBroken("a file to be committed is missing or has another size", path=file.path)
+        return table
+
+    def add_columns(self, base: Snapshot, fields: Sequence[pa.Field]) -> None:
+        """Adds nullable columns as a commit of its own; the caller reloads and plans again."""
+        table = self._table
+        if table is None or table.version() != base.version:
+            raise InvariantBroken("columns were planned on another snapshot than the loaded one", table=self.uri)
+        delta = [Field(f.name, Schema.from_arrow(pa.schema([f])).fields[0].type, nullable=True) for f in fields]
+        try:
+            table.alter.add_columns(delta, commit_properties=CommitProperties(max_commit_retries=0))
+        except CommitFailedError as error:
+            raise CommitConflict("another writer committed first", table=self.uri) from error
+
+
+def _snapshot(table: DeltaTable) -> Snapshot:
+    protocol = table.protocol()
+    if "deletionVectors" in (protocol.reader_features or []) or "columnMapping" in (protocol.reader_features or []):
+        raise ConfigError("the table uses deletion vectors or column mapping", table=table.table_uri,
+                          remedy="Import into another table name, or purge and downgrade this one.")
+    if table.metadata().partition_columns != [PARTITION_COLUMN]:
+        raise ConfigError("the folder holds a Delta table of someone else", table=table.table_uri,
+                          remedy="Move it away or import into another lake.")
+    actions = pl.DataFrame(table.get_add_actions(flatten=True))
+    leaf = f"partition.{PARTITION_COLUMN}"
+    bounds = [name for name in actions.columns if name.startswith(("min.", "max."))]
+    files = actions.select(
+        pl.Series("path", [unquote(path) for path in actions["path"]], dtype=pl.String),
+        pl.col(leaf).cast(pl.String).alias("leaf") if leaf in actions.columns else pl.lit("all").alias("leaf"),
+        pl.col("size_bytes").cast(pl.Int64), pl.col("num_records").cast(pl.Int64).alias("rows"),
+        pl.col("modification_time").cast(pl.Int64).alias("modified_ms"), *bounds)
+    schema = pa.schema(table.schema().to_arrow())
+    history = table.history(1)
+    return Snapshot(
+        version=table.version(), schema=schema.remove(schema.get_field_index(PARTITION_COLUMN)),
+        properties={k: v for k, v in table.metadata().configuration.items() if v is not None}, files=files,
+        transaction=table.transaction_version(APP_ID) or 0,
+        committed_ms=int(history[0].get("timestamp", 0)) if history else 0)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200]

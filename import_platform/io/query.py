@@ -1,0 +1,270 @@
+"""SQL over the lake, read-only: every table is `source.table`, and nothing beside the lake can be read or written."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+from botocore.session import get_session
+
+from import_platform.errors import (
+    ConfigError,
+    ImportPlatformError,
+    Interrupted,
+    InvariantBroken,
+    MemoryBudgetExceeded,
+    StoreUnavailable,
+)
+from import_platform.io.store import Store
+
+FETCH_ROWS = 1000
+
+_TABLE_FUNCTIONS = frozenset({
+    "range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "duckdb_columns",
+    "duckdb_tables", "duckdb_views", "duckdb_schemas", "duckdb_functions", "duckdb_types", "duckdb_keywords",
+    "duckdb_memory", "duckdb_settings", "pragma_version", "pragma_table_info", "pragma_show", "histogram",
+    "histogram_values",
+})
+"""The only table functions a person may call. An allow-list because `delta_scan` opens any log and any web address
+whatever DuckDB's own locks say, and `query` and `json_execute_serialized_sql` would hide such a call in a string."""
+
+_CATALOG = re.compile(r"\b(show|information_schema|duckdb_\w+|pg_\w+|pragma)\b", re.IGNORECASE)
+_EXPLAIN = re.compile(r"\s*explain(?:\s+analyze)?(?:\s*\(\s*(?:format|analyze)\b[^)]*\))?(?=\W)", re.IGNORECASE)
+_READ_ONLY = "Use SELECT, WITH, FROM, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN, one statement at a time."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a statement gives. `rows` are Python tuples, fetched as they are consumed, and can be read once."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: Iterator[tuple[Any, ...]]
+
+
+class LakeSql:
+    """One in-memory DuckDB that sees the lake's tables. A context manager; its spill folder ends with it.
+
+    `memory_bytes` bounds DuckDB's own buffers; what does not fit spills under `scratch`. Tables become visible as a
+    statement names them, so opening costs the same for one table and for a thousand.
+    """
+
+    def __init__(self, store: Store, *, memory_bytes: int, threads: int, scratch: Path) -> None:
+        self._store = store
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._spill = Path(tempfile.mkdtemp(prefix="query-", dir=scratch))
+        self._names: dict[str, dict[str, str]] = {}
+        self._connection = duckdb.connect(":memory:", config={
+            "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
+            "allow_persistent_secrets": "false", "python_enable_replacements": "false",
+            "memory_limit": f"{memory_bytes}B", "threads": str(threads), "temp_directory": str(self._spill),
+        })
+        self._connection.execute("SET TimeZone = 'UTC'")
+        self._load_extensions()
+        self._locked = False
+
+    def __enter__(self) -> LakeSql:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self._connection.close()
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+    def run(self, sql: str) -> Answer:
+        """The answer of one read-only statement.
+
+        Raises:
+            ConfigError: it is no single read-only statement, names what the lake lacks, or DuckDB refuses it.
+            MemoryBudgetExceeded: it cannot spill what it needs (raise IMPORT_PLATFORM_MEMORY or narrow the query).
+            StoreUnavailable: the lake did not answer.
+        """
+        if self._locked:
+            raise InvariantBroken("one LakeSql runs one statement", remedy="Open another one.")
+        with self._translated():
+            inner = self._single(sql)
+            tree = self._syntax_tree(inner)
+            _refuse_functions(tree)
+            self._register(sql, tree)
+            self._lock()
+            result = self._connection.execute(sql)
+        described = result.description or []
+        return Answer(tuple(column[0] for column in described), tuple(str(column[1]) for column in described),
+                      self._rows())
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        while True:
+            with self._translated():
+                rows = self._connection.fetchmany(FETCH_ROWS)
+            if not rows:
+                return
+            yield from rows
+
+    def _load_extensions(self) -> None:
+        # From the wheels by path: INSTALL would go to the network.
+        for name in ("delta",) if self._store.is_local else ("httpfs", "delta"):
+            self._connection.execute(f"LOAD {_literal(str(extension_path(name)))}")
+        if not self._store.is_local:
+            try:
+                self._connection.execute(_secret_sql(self._store.uri, self._store.storage_options))
+            except duckdb.Error:
+                # DuckDB quotes the statement, and with it the secret key, in its message: drop it.
+                raise ConfigError("the lake's credentials were not accepted by DuckDB", lake=self._store.uri,
+                                  remedy="Check the AWS_* variables.") from None
+
+    def _single(self, sql: str) -> str:
+        """The one statement to look into; of an EXPLAIN what it explains."""
+        statements = self._connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise ConfigError("query takes exactly one statement, and PIVOT only with its values named (ON c IN (..))"
+                              if statements else "there is no statement to run", remedy=_READ_ONLY)
+        if statements[0].type != duckdb.StatementType.EXPLAIN:
+            return sql
+        explained = _EXPLAIN.match(statements[0].query)
+        return self._single(statements[0].query[explained.end():]) if explained else ""
+
+    def _syntax_tree(self, sql: str) -> dict[str, Any]:
+        # DuckDB serializes SELECT nodes only, so this is the test for read-only as well.
+        row = self._connection.execute("SELECT json_serialize_sql($1)", [sql]).fetchone()
+        tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+        if tree["error"]:
+            raise ConfigError("query only reads", remedy=_READ_ONLY)
+        return tree
+
+    def _register(self, sql: str, tree: dict[str, Any]) -> None:
+        mentioned = {(str(node.get("schema_name", "")), str(node["table_name"])) for node in _nodes(tree)
+                     if node.get("type") == "BASE_TABLE"}
+        if _CATALOG.search(sql):
+            mentioned |= {(source, table) for source in self._sources() for table in self._tables(source).values()}
+        for source, table in sorted(mentioned):
+            if not source and "/" in table:
+                raise ConfigError("query reads lake tables, not files", found=table, remedy=self._known())
+            if source:
+                self._create_view(source, table)
+
+    def _create_view(self, source: str, table: str) -> None:
+        """DuckDB ignores case in names, so the folder is looked up without it. No such folder: left to the binder."""
+        folder = next((name for name in self._sources() if name.lower() == source.lower()), None)
+        name = self._tables(folder).get(table.lower()) if folder else None
+        path = f"{folder}/{name}"
+        if name is None or next(iter(self._store.entries(f"{path}/_delta_log")), None) is None:
+            return
+        self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(str(folder))}")
+        self._connection.execute(f"CREATE OR REPLACE VIEW {_identifier(str(folder))}.{_identifier(name)} AS "
+                                 f"SELECT * FROM delta_scan({_literal(f'{self._store.uri}/{path}')})")
+
+    def _sources(self) -> list[str]:
+        if not self._names:
+            self._names = {name: {} for name in self._store.folders("") if name != "_staging"}
+        return list(self._names)
+
+    def _tables(self, source: str) -> dict[str, str]:
+        if not self._names[source]:
+            self._names[source] = {name.lower(): name for name in self._store.folders(source)}
+        return self._names[source]
+
+    def _known(self) -> str:
+        tables = [f"{source}.{table}" for source in self._sources() for table in self._tables(source).values()]
+        shown = ", ".join(tables[:10]) + (f" and {len(tables) - 10} more" if len(tables) > 10 else "")
+        return f"The lake holds {shown}." if tables else "The lake holds no table yet; run `import-platform sync`."
+
+    def _lock(self) -> None:
+        self._locked = True
+        self._connection.execute(f"SET allowed_directories = [{_literal(self._store.uri + '/')}]")
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: duckdb.Error) -> ImportPlatformError:
+        reason = str(error).strip().splitlines()[0][:300]
+        if isinstance(error, duckdb.InterruptException):
+            return Interrupted("the query was interrupted")
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return MemoryBudgetExceeded("the query needs more memory than the budget leaves it", reason=reason,
+                                        remedy="Narrow it, or raise IMPORT_PLATFORM_MEMORY.")
+        if isinstance(error, duckdb.CatalogException):
+            return ConfigError("the query names what is not there", reason=reason, remedy=self._known())
+        if isinstance(error, duckdb.PermissionException):
+            return ConfigError("query reads the lake and nothing else", reason=reason, remedy=_READ_ONLY)
+        if isinstance(error, (duckdb.IOException, duckdb.HTTPException)):
+            return StoreUnavailable("the lake did not answer the query", reason=reason, remedy="Try again.")
+        return ConfigError("the SQL is not right", reason=reason, remedy="Correct the statement.")
+
+
+def extension_path(name: str) -> Path:
+    """Where the wheel `duckdb-extension-<name>` keeps the binary for the installed DuckDB.
+
+    Raises:
+        ConfigError: it is not installed, or for another DuckDB.
+    """
+    package = find_spec(f"duckdb_extension_{name}")
+    folders = list(package.submodule_search_locations or []) if package else []
+    for folder in folders:
+        path = Path(folder) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+        if path.is_file():
+            return path
+    raise ConfigError("a DuckDB extension is missing", extension=name, duckdb=duckdb.__version__,
+                      remedy=f"Install duckdb-extension-{name}=={duckdb.__version__}.")
+
+
+def _secret_sql(uri: str, options: Mapping[str, str]) -> str:
+    """DuckDB's own S3 secret; without keys in the environment those that botocore finds (profile, role, instance)."""
+    key, secret = options.get("AWS_ACCESS_KEY_ID"), options.get("AWS_SECRET_ACCESS_KEY")
+    token = options.get("AWS_SESSION_TOKEN")
+    if key is None:
+        found = get_session().get_credentials()
+        frozen = found.get_frozen_credentials() if found else None
+        key, secret, token = (frozen.access_key, frozen.secret_key, frozen.token) if frozen else (None, None, None)
+    endpoint = options.get("AWS_ENDPOINT_URL", "")
+    virtual_host = options.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() in ("true", "1")
+    settings = {"key_id": key, "secret": secret, "session_token": token, "region": options.get("AWS_REGION"),
+                "endpoint": endpoint.split("://")[-1].rstrip("/"),
+                "url_style": "path" if endpoint and not virtual_host else None, "scope": uri}
+    pairs = [f"{name} {_literal(value)}" for name, value in settings.items() if value]
+    if endpoint.startswith("http://"):
+        pairs.append("use_ssl false")
+    return f"CREATE SECRET lake (TYPE s3, {', '.join(pairs)})"
+
+
+def _refuse_functions(tree: dict[str, Any]) -> None:
+    for node in _nodes(tree):
+        if node.get("type") == "TABLE_FUNCTION":
+            name = str(node["function"].get("function_name", "")).lower()
+            if name not in _TABLE_FUNCTIONS:
+                raise ConfigError("query reads lake tables, not table functions", found=name,
+                                  remedy="Name tables as source.table.")
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            yield node
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
