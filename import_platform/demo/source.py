@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 
 from import_platform.demo.flights import FLIGHTS, TABLES, DemoTable, open_table
@@ -70,6 +72,30 @@ def change(dsn: str) -> Changes:
             flights_moved=_run(connection, _PUT_OFF),
             planes_deleted=_run(connection, "DELETE FROM planes WHERE year < 1970"),
         )
+
+
+def touch_flights(dsn: str) -> int:
+    """The newest flights get one more correction; how many."""
+    with dbapi.connect(dsn) as connection:
+        return _run(connection, _CORRECT_ARRIVALS)
+
+
+@contextmanager
+def ordered(dsn: str, table: DemoTable) -> Iterator[pa.RecordBatchReader]:
+    """Every row in the order of the primary key, texts by code point, streamed."""
+    order = (f'{name} COLLATE "C"' if table.all_columns[name] == "text" else name for name in table.primary_key)
+    with dbapi.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {table.name} ORDER BY {', '.join(order)}")
+        yield cursor.fetch_record_batch()
+
+
+def version(dsn: str) -> str:
+    """`18.4`"""
+    with dbapi.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        row = cursor.fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def _next_year_statement(*, rows: int) -> str:
