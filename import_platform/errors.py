@@ -35,6 +35,7 @@ class ImportPlatformError(Exception):
         self.message = message
         self.remedy = remedy
         self.facts: Mapping[str, Any] = facts
+        self.report: Any = None  # a sync attaches what it did before it failed (core.report.SyncReport)
         super().__init__(str(self))
 
     def __str__(self) -> str:

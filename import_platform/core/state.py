@@ -32,17 +32,19 @@ class AttemptKind(StrEnum):
 class TableState:
     """State n of one table.
 
-    `cursor` is known complete; `sync_attempt` the last attempt that is not a backfill; `progress` the last chunk in
-    the lake of every attempt still open; `tail` holds hashes of rows at the cursor value, for keyless append.
+    `cursor` is known complete; `settled` says that no row can appear at that very value any more; `sync_attempt` is
+    the last attempt that is not a backfill; `progress` the last chunk in the lake of every attempt still open; `tail`
+    holds hashes of the rows at an unsettled cursor value, so that reading them again changes nothing.
     """
 
     number: int = 0
     attempt: str = ""
     flush: str = ""
     cursor: CursorValue | None = None
+    settled: bool = False
     sync_attempt: str = ""
     progress: Mapping[str, int] = field(default_factory=dict)
-    tail: tuple[str, ...] = ()
+    tail: tuple[int, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -50,21 +52,21 @@ class TableState:
 
 def state_from_json(data: bytes) -> TableState:
     value = json.loads(data)
-    return TableState(**{**value, "tail": tuple(value.get("tail", ()))})
+    return TableState(**value | {"tail": tuple(value["tail"])})
 
 
 def next_state(current: TableState, *, number: int, attempt: Attempt, flush: str, last_chunk: int,
-               complete: bool, tail: tuple[str, ...] = ()) -> TableState:
+               complete: bool, tail: tuple[int, ...] = ()) -> TableState:
     """The state after flushing an attempt's chunks up to `last_chunk`; the cursor moves only when it is complete."""
     progress = {**current.progress, attempt.id: last_chunk}
     if complete:
         del progress[attempt.id]
     syncs = attempt.kind is not AttemptKind.BACKFILL
-    moves = complete and syncs
-    return replace(current, number=number, attempt=attempt.id, flush=flush, progress=progress,
-                   sync_attempt=attempt.id if syncs else current.sync_attempt,
-                   cursor=attempt.ceiling if moves and attempt.ceiling is not None else current.cursor,
-                   tail=tail if moves else current.tail)
+    state = replace(current, number=number, attempt=attempt.id, flush=flush, progress=progress,
+                    sync_attempt=attempt.id if syncs else current.sync_attempt)
+    if complete and syncs and attempt.ceiling is not None:
+        state = replace(state, cursor=attempt.ceiling, settled=attempt.settled, tail=tail)
+    return state
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Attempt:
     started_at: datetime
     after: CursorValue | None = None
     ceiling: CursorValue | None = None
+    settled: bool = False
     key: str = ""
 
     def to_json(self) -> bytes:
@@ -99,7 +102,8 @@ def attempt_from_json(data: bytes) -> Attempt:
 class Checkpoint:
     """What stands beside a staged chunk: its size, and where the source goes on after it.
 
-    `token` None means that the chunk is only whole together with later ones; a resume discards such a tail.
+    `token` None means that the chunk is only whole together with later ones; a resume discards such a chunk. `tail`
+    holds hashes of its rows at the attempt's unsettled ceiling.
     """
 
     number: int
@@ -108,13 +112,15 @@ class Checkpoint:
     token: Mapping[str, Any] | None
     rejected_rows: int = 0
     end: bool = False
+    tail: tuple[int, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
 
 
 def checkpoint_from_json(data: bytes) -> Checkpoint:
-    return Checkpoint(**json.loads(data))
+    value = json.loads(data)
+    return Checkpoint(**value | {"tail": tuple(value["tail"])})
 
 
 def resumable(checkpoints: list[Checkpoint]) -> list[Checkpoint]:

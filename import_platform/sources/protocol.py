@@ -31,6 +31,18 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Ceiling:
+    """The largest cursor value that is complete now.
+
+    `settled` promises that no row can ever appear or change with a cursor at or below `value` (a timestamp more than
+    its resolution in the past, with no older transaction open); the next read may then leave out `value` itself.
+    """
+
+    value: CursorValue
+    settled: bool = False
+
+
+@dataclass(frozen=True)
 class CursorWindow:
     """Rows with after < cursor <= upto (`inclusive` makes it after <= cursor). None is no bound on that side.
 
@@ -71,8 +83,8 @@ class Source(Protocol):
         """The tables of the configured schemas in name order, read in bulk; only `names` (as in the lake) if given."""
         ...
 
-    def ceiling(self, table: TableInfo, cursor: str) -> CursorValue | None:
-        """The largest cursor value that is complete right now; None for an empty table.
+    def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
+        """The largest cursor value that is complete right now; None when no row has one.
 
         PostgreSQL lowers it to the start of the oldest open transaction, so that a late commit is not passed by.
         """

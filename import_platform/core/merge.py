@@ -1,0 +1,116 @@
+"""Deciding a merge: which files can hold a row's key, which are rewritten, and what goes into which leaf.
+
+Pure: files as a frame (path, leaf, size_bytes, rows, min.*, max.*), keys as frames, plans as values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+Positions = np.ndarray[Any, np.dtype[np.int64]]
+
+ROW = "__row"
+"""Ordinal of a source row among the rows of a flush, in arrival order."""
+
+FOLD_FILE_BYTES = 16 << 20
+FOLD_FILES = 4
+"""A leaf that gets new rows and already has this many files under FOLD_FILE_BYTES takes them along into the new file,
+so frequent small syncs do not pile up files; a row is rewritten O(log n) times on the way, as in a size-tiered LSM."""
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One output of a merge: the surviving rows of `inputs` (path -> sorted row positions that go away), then, if
+    `incoming`, the source rows of the leaf."""
+
+    leaf: str
+    inputs: Mapping[str, Positions]
+    incoming: bool
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """What a merge will do to one snapshot. Counts are of files; `updated_rows` of source rows found in the lake."""
+
+    rewrites: tuple[Rewrite, ...]
+    dropped: tuple[str, ...]
+    considered_files: int
+    probed_files: int
+    updated_rows: int
+    removed_rows: int
+    leaves: tuple[str, ...] = field(default=())
+
+    @property
+    def removes(self) -> list[str]:
+        return [*self.dropped, *(path for rewrite in self.rewrites for path in rewrite.inputs)]
+
+
+def last_versions(keys: pl.DataFrame, primary_key: Sequence[str], cursor: str | None) -> pl.DataFrame:
+    """One row per key: the greatest cursor value wins (NULL is least), then the latest arrival.
+
+    `keys` has the key columns, the cursor column if any, and ROW; NULL equals NULL. Memory: about three times `keys`.
+    """
+    if keys.select(pl.struct(primary_key).n_unique()).item() == keys.height:
+        return keys
+    order = [cursor, ROW] if cursor is not None else [ROW]
+    return keys.sort(order, nulls_last=False, maintain_order=True).unique(primary_key, keep="last", maintain_order=True)
+
+
+def candidate_files(files: pl.DataFrame, sorted_keys: pl.Series, *, leaves: Collection[str] | None) -> pl.DataFrame:
+    """The files that can hold one of the keys, judged by the log's bounds of the first key column.
+
+    `sorted_keys` are the values of that column, nulls first. `leaves`, if given, are the only ones searched.
+    """
+    if leaves is not None:
+        files = files.filter(pl.col("leaf").is_in(list(leaves)))
+    low_name, high_name = f"min.{sorted_keys.name}", f"max.{sorted_keys.name}"
+    present = sorted_keys.drop_nulls()
+    if low_name not in files.columns or high_name not in files.columns or present.len() < sorted_keys.len():
+        return files
+    lows, highs = files[low_name].cast(present.dtype, strict=False), files[high_name].cast(present.dtype, strict=False)
+    first = pl.Series("first", present.search_sorted(lows, side="left"))
+    after = pl.Series("after", present.search_sorted(highs, side="right"))
+    return files.filter((first < after) | lows.is_null() | highs.is_null())
+
+
+def keys_in_bounds(keys: pl.DataFrame, column: str, low: object, high: object) -> pl.DataFrame:
+    """The slice of `keys` (sorted by `column`, nulls first) that a file with these bounds can hold; no copy."""
+    if low is None or high is None or keys[column].null_count():
+        return keys
+    first = int(keys[column].search_sorted(pl.lit(low, keys[column].dtype), side="left"))  # type: ignore[arg-type]
+    after = int(keys[column].search_sorted(pl.lit(high, keys[column].dtype), side="right"))  # type: ignore[arg-type]
+    return keys.slice(first, after - first)
+
+
+def plan_rewrites(files: pl.DataFrame, hits: Mapping[str, Positions], dropped: Collection[str],
+                  incoming_leaves: Sequence[str]) -> tuple[Rewrite, ...]:
+    """The rewrites that take `hits` out of their files and put the source rows into their leaves.
+
+    Files in `dropped` disappear whole and are no input. Small files of a leaf that gets rows are folded in (see
+    FOLD_FILES); every other touched file is rewritten by itself, so that its order survives.
+    """
+    none = np.empty(0, dtype=np.int64)
+    folds = _folds(files.filter(~pl.col("path").is_in(list(dropped))), incoming_leaves)
+    rewrites = []
+    folded: set[str] = set()
+    for leaf in incoming_leaves:
+        inputs = {path: hits.get(path, none) for path in folds.get(leaf, [])}
+        folded.update(inputs)
+        rewrites.append(Rewrite(leaf, inputs, incoming=True))
+    leaf_of = dict(zip(files["path"], files["leaf"], strict=True))
+    alone = [Rewrite(leaf_of[path], {path: positions}, incoming=False)
+             for path, positions in hits.items() if path not in folded and path not in dropped]
+    return (*alone, *rewrites)
+
+
+def _folds(files: pl.DataFrame, leaves: Sequence[str]) -> dict[str, list[str]]:
+    small = (files.filter(pl.col("leaf").is_in(list(leaves)) & (pl.col("size_bytes") < FOLD_FILE_BYTES))
+             .sort("size_bytes", "path")
+             .with_columns(pl.col("size_bytes").cum_sum().over("leaf").alias("total"), pl.len().over("leaf").alias("n"))
+             .filter((pl.col("n") >= FOLD_FILES) & (pl.col("total") < 2 * FOLD_FILE_BYTES)))
+    return {str(leaf): paths for leaf, paths in small.group_by("leaf", maintain_order=True).agg("path").iter_rows()}

@@ -1,0 +1,95 @@
+"""One table about to be synced: what it is, where it comes from, where it goes, and what it may use."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from import_platform.core.budget import MemoryBudget
+from import_platform.core.choose import resolve
+from import_platform.core.identity import PROPERTY, Identity, check_identity, identity_from_json
+from import_platform.core.report import Observer, Silent
+from import_platform.core.table import DeclaredTable, TableSpec
+from import_platform.errors import ConfigError
+from import_platform.io.delta import DeltaLog, Snapshot
+from import_platform.io.lake import Lake
+from import_platform.io.staging import Staging
+from import_platform.sources.protocol import Source
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class TableContext:
+    """Everything a sync needs. `stop` is asked between pages; `max_run_seconds` ends a sync at a checkpoint."""
+
+    source_name: str
+    declared: DeclaredTable
+    source: Source
+    lake: Lake
+    budget: MemoryBudget
+    observer: Observer = field(default_factory=Silent)
+    stop: Callable[[], bool] = _never
+    max_run_seconds: float = 1800.0
+
+    @property
+    def table_id(self) -> str:
+        return f"{self.source_name}/{self.declared.name}"
+
+
+@dataclass(frozen=True)
+class OpenTable:
+    """A table with every choice made and checked against the lake. `identity` is the stored one where there is one."""
+
+    context: TableContext
+    spec: TableSpec
+    identity: Identity
+    log: DeltaLog
+    staging: Staging
+    path: str
+    snapshot: Snapshot | None
+
+
+def open_table(context: TableContext) -> OpenTable:
+    """Asks the source about the table and the lake about its past.
+
+    Raises:
+        ConfigError: no such table, a bad declaration, or another layout in the lake than declared.
+    """
+    lake, name = context.lake, context.declared.name
+    path = lake.table_path(context.source_name, name)
+    log = DeltaLog(lake.store, path)
+    snapshot = log.snapshot()
+    stored = stored_identity(snapshot)
+    declared = context.declared
+    if stored is not None and declared.partition is None:
+        declared = replace(declared, partition=stored.partition)
+    found = context.source.discover([name])
+    if not found:
+        raise _unknown(context)
+    spec = resolve(context.source_name, declared, found[0])
+    if stored is not None:
+        check_identity(stored, spec)
+    identity = Identity(spec.partition, spec.primary_key)
+    staging = Staging(lake.store, lake.staging_path(context.source_name, name))
+    return OpenTable(context, spec, identity, log, staging, path, snapshot)
+
+
+def stored_identity(snapshot: Snapshot | None) -> Identity | None:
+    """The identity in the table's properties; None when there is no table yet."""
+    if snapshot is None:
+        return None
+    if PROPERTY not in snapshot.properties:
+        raise ConfigError("the folder holds a Delta table of someone else",
+                          remedy="Move it away or import into another lake.")
+    return identity_from_json(snapshot.properties[PROPERTY])
+
+
+def _unknown(context: TableContext) -> ConfigError:
+    names = [info.name_in_lake for info in context.source.discover()]
+    close = difflib.get_close_matches(context.declared.name, names, n=3) or names[:5]
+    return ConfigError("the source has no such table", table=context.table_id, found=close,
+                       remedy=f"See: import-platform tables {context.source_name}")

@@ -1,0 +1,153 @@
+"""Pages from the source gathered into chunks, each staged durably with the point where a resume goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from import_platform.core.cursor import decode
+from import_platform.core.hashing import key_hashes
+from import_platform.core.layout import column_range
+from import_platform.core.rejected import RejectedRow
+from import_platform.core.report import Stage, SyncReport
+from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState
+from import_platform.pipeline.context import OpenTable
+from import_platform.sources.protocol import CursorWindow, Page, ReadRequest, Token
+
+CHUNK_SECONDS = 2.0
+TAIL_ROWS = 50_000
+"""Hashes kept of rows at an unsettled cursor value. More rows than that are merged again, which is only slower."""
+
+
+def read_request(table: OpenTable, attempt: Attempt, state: TableState, after: Token | None) -> ReadRequest:
+    """The read that an attempt makes, from the start or from a token. Depends on nothing but durable state."""
+    spec, budget = table.spec, table.context.budget
+    window = None
+    if attempt.kind in (AttemptKind.INCREMENTAL, AttemptKind.APPEND) and spec.cursor is not None:
+        window = CursorWindow(spec.cursor, attempt.after, attempt.ceiling, inclusive=not state.settled)
+    range_ = None
+    if attempt.kind is AttemptKind.BACKFILL:
+        column = getattr(spec.partition, "column", None)
+        info = spec.info.column(column) if column else None
+        range_ = column_range(attempt.key, spec.partition, info.type if info else pa.string())
+    return ReadRequest(spec.info, tuple(c.name for c in spec.info.columns), spec.primary_key, window, range_, after,
+                       page_bytes=budget.page_bytes, row_bytes_max=budget.row_bytes_max)
+
+
+@dataclass
+class _Gathering:
+    """Pages of the chunk being gathered. Mutable: one lives for the length of an extract."""
+
+    started: float
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
+    tail: list[int] = field(default_factory=list)
+    bytes: int = 0
+    rows: int = 0
+
+
+class Extract:
+    """One attempt's pass over the source. Iterating stages chunks and yields their checkpoints.
+
+    Memory: one chunk plus about four pages. Ends early, at a checkpoint, when the context says stop or time is up;
+    `ended` tells whether the source was read to its end.
+    """
+
+    def __init__(self, table: OpenTable, attempt: Attempt, state: TableState, done: list[Checkpoint],
+                 report: SyncReport, *, deadline: float) -> None:
+        self._table = table
+        self._attempt = attempt
+        self._report = report
+        self._deadline = deadline
+        self._number = done[-1].number if done else 0
+        self._request = read_request(table, attempt, state, done[-1].token if done else None)
+        self._known = np.sort(np.array(state.tail, dtype=np.uint64)) if not state.settled else np.empty(0, np.uint64)
+        self._schema = table.spec.info.arrow_schema
+        self.ended = bool(done and done[-1].end)
+
+    def __iter__(self) -> Iterator[Checkpoint]:
+        if self.ended:
+            return
+        token: Token | None = self._request.after
+        chunk = _Gathering(time.monotonic())
+        for page in self._table.context.source.read(self._request):
+            self._take(chunk, page)
+            whole = page.token is not None
+            token = page.token if whole else token
+            if self._stopping():
+                if whole:
+                    yield from self._stage(chunk, page.token, end=False)
+                return
+            full = chunk.bytes >= self._table.context.budget.chunk_bytes
+            if full or (whole and chunk.rows and time.monotonic() - chunk.started > CHUNK_SECONDS):
+                yield from self._stage(chunk, page.token, end=False)
+                chunk = _Gathering(time.monotonic())
+        yield from self._stage(chunk, token, end=True)
+        self.ended = True
+
+    def _stopping(self) -> bool:
+        return self._table.context.stop() or time.monotonic() > self._deadline
+
+    def _take(self, chunk: _Gathering, page: Page) -> None:
+        self._report.rows_read += page.batch.num_rows + len(page.rejected)
+        self._report.bytes_read += page.batch.nbytes
+        self._report.rows_rejected += len(page.rejected)
+        batch = self._without_known(page.batch)
+        chunk.tail += self._tail(batch)
+        chunk.rejected += page.rejected
+        if batch.num_rows:
+            chunk.batches.append(batch)
+            chunk.bytes += batch.nbytes
+            chunk.rows += batch.num_rows
+        estimate = self._table.spec.info.row_estimate
+        total = estimate if estimate >= 0 and self._request.window is None and self._request.range is None else None
+        self._table.context.observer.progress(
+            self._table.spec.id, Stage.READING, rows=self._report.rows_read, bytes_=self._report.bytes_read,
+            total_rows=total)
+
+    def _without_known(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Leaves out rows at the last cursor value that are in the lake exactly as they are."""
+        at = self._at(batch, self._attempt.after) if self._known.size else None
+        if at is None or not at.any():
+            return batch
+        seen = np.zeros(batch.num_rows, dtype=bool)
+        hashes = _row_hashes(batch.filter(pa.array(at)))
+        seen[np.flatnonzero(at)] = np.isin(hashes, self._known)
+        return batch.filter(pa.array(~seen))
+
+    def _tail(self, batch: pa.RecordBatch) -> list[int]:
+        if self._attempt.settled or self._attempt.kind is AttemptKind.BACKFILL:
+            return []
+        at = self._at(batch, self._attempt.ceiling)
+        return [] if at is None or not at.any() else [int(h) for h in _row_hashes(batch.filter(pa.array(at)))]
+
+    def _at(self, batch: pa.RecordBatch, value: str | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
+        cursor = self._table.spec.cursor
+        if cursor is None or value is None or not batch.num_rows:
+            return None
+        kind = batch.schema.field(cursor).type
+        equal = pc.equal(batch.column(cursor), pa.scalar(decode(value, kind), kind))
+        mask: np.ndarray[tuple[int], np.dtype[np.bool_]] = pc.fill_null(equal, False).to_numpy(zero_copy_only=False)
+        return mask
+
+    def _stage(self, chunk: _Gathering, token: Token | None, *, end: bool) -> Iterator[Checkpoint]:
+        if not chunk.rows and not chunk.rejected and not end:
+            return
+        self._number += 1
+        tail = tuple(chunk.tail[:TAIL_ROWS + 1])
+        checkpoint = Checkpoint(self._number, chunk.rows, chunk.bytes, token, len(chunk.rejected), end, tail)
+        self._table.staging.stage(self._attempt.id, checkpoint, self._schema, chunk.batches, chunk.rejected)
+        chunk.batches.clear()
+        yield checkpoint
+
+
+def _row_hashes(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
+    hashes: np.ndarray[tuple[int], np.dtype[np.uint64]] = key_hashes(frame, frame.columns)
+    return hashes

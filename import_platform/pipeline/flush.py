@@ -1,0 +1,209 @@
+"""Staged chunks into the table: merge, claim the next state, commit; again on conflict."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from import_platform.core.layout import covers
+from import_platform.core.report import Stage, SyncReport
+from import_platform.core.schema import evolve, stored_schema
+from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState, is_overtaken, next_state
+from import_platform.errors import CommitConflict, CommitOutcomeUnknown, InvariantBroken, Overtaken
+from import_platform.io.delta import Commit, Snapshot
+from import_platform.io.staging import Staging
+from import_platform.pipeline.context import OpenTable
+from import_platform.pipeline.extract import TAIL_ROWS
+from import_platform.pipeline.merge import Merge, Merged, Target
+
+TRIES = 20
+BACKOFF_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class StagedRows:
+    """The rows of consecutive chunks of one attempt."""
+
+    staging: Staging
+    attempt_id: str
+    chunks: Sequence[Checkpoint]
+    schema: pa.Schema
+
+    @property
+    def decoded_bytes(self) -> int:
+        return sum(chunk.bytes for chunk in self.chunks)
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        for chunk in self.chunks:
+            yield from self.staging.batches(self.attempt_id, chunk, columns)
+
+
+class Flush:
+    """One flush of an attempt. `complete` says that its chunks are the last: the cursor moves and a swap happens."""
+
+    def __init__(self, table: OpenTable, attempt: Attempt, chunks: Sequence[Checkpoint], report: SyncReport, *,
+                 complete: bool, tail: tuple[int, ...] = ()) -> None:
+        self._table = table
+        self._attempt = attempt
+        self._chunks = chunks
+        self._report = report
+        self._complete = complete
+        self._tail = tail if len(tail) <= TAIL_ROWS else ()
+        self._id = uuid.uuid4().hex
+        self._merge: Merge | None = None
+        self._merging: pa.Schema | None = None
+        self._claimed: tuple[int, TableState] | None = None
+        self._rows_done = 0
+
+    def run(self) -> None:
+        """Commits, or finds that it was committed already.
+
+        Raises:
+            Overtaken: another sync of this table committed first; its rows stand.
+            CommitConflict: twenty rounds were lost to other writers (try again later).
+        """
+        for round_ in range(TRIES):
+            if round_:
+                time.sleep(random.uniform(0, BACKOFF_SECONDS * 2 ** min(round_, 6)))
+            snapshot = self._table.log.snapshot()
+            state = self._table.staging.state(snapshot.transaction if snapshot else 0)
+            if state.flush == self._id:
+                return
+            self._check_turn(state)
+            try:
+                if self._attempt_once(snapshot, state):
+                    return
+            except (CommitConflict, CommitOutcomeUnknown) as error:
+                self._table.context.observer.note(self._table.spec.id, f"{error.message}; looking again")
+        raise CommitConflict("other writers won every round", table=self._table.spec.id, rounds=TRIES,
+                             remedy="Run the sync again when the table is quieter; it goes on from here.")
+
+    def _check_turn(self, state: TableState) -> None:
+        done = state.progress.get(self._attempt.id, 0)
+        if is_overtaken(self._attempt, state) or (self._chunks and done >= self._chunks[0].number):
+            raise Overtaken("another sync of this table committed first", table=self._table.spec.id,
+                            remedy="Run the sync again; it starts from the newer state.")
+
+    def _attempt_once(self, snapshot: Snapshot | None, state: TableState) -> bool:
+        schema = self._evolved(snapshot)
+        if schema is None:
+            return False
+        dropped = self._dropped(snapshot)
+        merge = self._merge_into(schema)
+        merged = merge.write(merge.plan(snapshot, dropped=dropped))
+        if not merged.adds and not merged.plan.removes and not self._moves_state(state):
+            return True
+        if snapshot is None and not merged.adds and not self._creates_empty():
+            return True
+        commit = Commit(merged.adds, merged.plan.removes, number=self._claim(snapshot, state))
+        facts = {"import_platform.attempt": self._attempt.id, "import_platform.kind": self._attempt.kind.value}
+        commit = replace(commit, facts=facts)
+        spec = self._table.spec
+        self._table.context.observer.progress(spec.id, Stage.COMMITTING, rows=merged.incoming_rows, bytes_=0,
+                                              total_rows=merged.incoming_rows)
+        if snapshot is None:
+            self._table.log.create(schema, commit, identity=self._table.identity.to_json())
+        else:
+            self._table.log.commit(snapshot, commit)
+        self._verify(snapshot, merged)
+        merge.discard(merged.adds)
+        self._count(snapshot, merged)
+        return True
+
+    def _evolved(self, snapshot: Snapshot | None) -> pa.Schema | None:
+        """The schema to write; None after adding columns, which is a commit of its own."""
+        source = self._table.spec.info.arrow_schema
+        if snapshot is None:
+            return stored_schema(source)
+        evolution = evolve(snapshot.schema, source, table=self._table.spec.id)
+        if evolution.added:
+            self._table.log.add_columns(snapshot, evolution.added)
+            return None
+        return evolution.schema
+
+    def _dropped(self, snapshot: Snapshot | None) -> list[str]:
+        """Files that go away whole: all of them in a swap, those of the range in a backfill."""
+        if snapshot is None:
+            return []
+        if self._attempt.kind is AttemptKind.FULL_REFRESH:
+            return snapshot.files["path"].to_list()
+        if self._attempt.kind is AttemptKind.BACKFILL:
+            partition = self._table.identity.partition
+            return [path for path, leaf in zip(snapshot.files["path"], snapshot.files["leaf"], strict=True)
+                    if covers(self._attempt.key, leaf, partition)]
+        return []
+
+    def _merge_into(self, schema: pa.Schema) -> Merge:
+        if self._merge is None or self._merging != schema:
+            table, spec = self._table, self._table.spec
+            rows = StagedRows(table.staging, self._attempt.id, self._chunks, spec.info.arrow_schema)
+            target = Target(table.context.lake.store, table.path, schema, table.identity, spec.cursor)
+            by_key = bool(spec.primary_key) and self._attempt.kind is not AttemptKind.APPEND
+            # The source's own key is unique; only a key that a person declared may repeat within a full read.
+            swaps = self._attempt.kind is AttemptKind.FULL_REFRESH and spec.primary_key == spec.info.primary_key
+            self._merge = Merge(target, rows, by_key=by_key and not swaps, budget=table.context.budget,
+                                on_rows=self._progressed)
+            self._merging = schema
+        return self._merge
+
+    def _progressed(self, rows: int) -> None:
+        self._rows_done += rows
+        self._table.context.observer.progress(self._table.spec.id, Stage.MERGING, rows=self._rows_done, bytes_=0,
+                                              total_rows=None)
+
+    def _moves_state(self, state: TableState) -> bool:
+        """True when an empty flush still has a cursor to make durable."""
+        return (self._complete and self._attempt.kind is not AttemptKind.BACKFILL
+                and self._attempt.ceiling is not None
+                and (state.cursor, state.settled) != (self._attempt.ceiling, self._attempt.settled))
+
+    def _creates_empty(self) -> bool:
+        return self._complete and self._attempt.kind is not AttemptKind.BACKFILL
+
+    def _claim(self, snapshot: Snapshot | None, state: TableState) -> int:
+        """Puts the next state and returns its number; a number that anybody else put is burnt."""
+        if self._claimed is not None and self._claimed[1] == state:
+            return self._claimed[0]
+        number = max(state.number, self._table.staging.last_claimed()) + 1
+        last = self._chunks[-1].number if self._chunks else state.progress.get(self._attempt.id, 0)
+        while not self._table.staging.claim(
+                next_state(state, number=number, attempt=self._attempt, flush=self._id, last_chunk=last,
+                           complete=self._complete, tail=self._tail)):
+            number += 1
+        self._claimed = (number, state)
+        return number
+
+    def _verify(self, before: Snapshot | None, merged: Merged) -> None:
+        after = self._table.log.snapshot()
+        if after is None or after.version != (before.version + 1 if before else 0):
+            return  # others committed meanwhile; their snapshots build on ours
+        expected = (before.rows if before else 0) + sum(f.rows for f in merged.adds) - _removed_rows(before, merged)
+        if after.rows != expected:
+            raise InvariantBroken("row counts do not add up after a commit", table=self._table.spec.id,
+                                  expected_rows=expected, found_rows=after.rows)
+
+    def _count(self, before: Snapshot | None, merged: Merged) -> None:
+        report, plan = self._report, merged.plan
+        report.rows_updated += plan.updated_rows
+        report.rows_inserted += merged.incoming_rows - plan.updated_rows
+        report.rows_deleted += plan.removed_rows - plan.updated_rows
+        report.bytes_written += sum(file.size_bytes for file in merged.adds)
+        report.files_added += len(merged.adds)
+        report.files_removed += len(plan.removes)
+        leaves = {file.leaf for file in merged.adds}
+        if before is not None and plan.removes:
+            gone = set(plan.removes)
+            leaves |= {leaf for path, leaf in zip(before.files["path"], before.files["leaf"], strict=True) if path in gone}
+        report.partitions_touched += len(leaves)
+
+
+def _removed_rows(before: Snapshot | None, merged: Merged) -> int:
+    if before is None or not merged.plan.removes:
+        return 0
+    gone = set(merged.plan.removes)
+    return sum(rows for path, rows in zip(before.files["path"], before.files["rows"], strict=True) if path in gone)

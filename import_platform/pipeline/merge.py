@@ -1,0 +1,323 @@
+"""Merging source rows into a snapshot by rewriting whole files, inside a memory budget.
+
+Only keys are held for all rows of a flush; the rows themselves are held when they fit and streamed when they do not.
+Outputs are remembered by their inputs, so that after a lost commit only what really changed is written again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from import_platform.core.budget import MemoryBudget
+from import_platform.core.identity import Identity
+from import_platform.core.layout import assign
+from import_platform.core.merge import (
+    ROW,
+    MergePlan,
+    Positions,
+    Rewrite,
+    candidate_files,
+    keys_in_bounds,
+    last_versions,
+    plan_rewrites,
+)
+from import_platform.io.delta import Snapshot
+from import_platform.io.parquet import (
+    ROW_GROUP_BYTES,
+    LeafWriter,
+    WrittenFile,
+    conform,
+    read_batches,
+    without_rows,
+)
+from import_platform.io.store import Store
+
+PROBE_BATCH_BYTES = 4 << 20
+OPEN_WRITERS = 64
+WORKER_BYTES = 5 * ROW_GROUP_BYTES
+"""What one rewriting worker holds: a decoded batch, its filtered copy, a buffered row group, its encoding, the reader."""
+
+
+class Rows(Protocol):
+    """Source rows of one flush: the same batches in the same order each time they are asked for."""
+
+    schema: pa.Schema
+    decoded_bytes: int
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]: ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """The table that rows go to, as fixed in the lake: where, which columns, how placed and identified."""
+
+    store: Store
+    path: str
+    schema: pa.Schema
+    identity: Identity
+    cursor: str | None
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Files written for one plan, not committed yet."""
+
+    plan: MergePlan
+    adds: tuple[WrittenFile, ...]
+    incoming_rows: int
+
+
+class Merge:
+    """One flush being merged. `plan` and `write` may be called again for a newer snapshot; work is reused.
+
+    `by_key` False writes the rows as they are (append, full swap); True replaces what has the same primary key.
+    """
+
+    def __init__(self, target: Target, rows: Rows, *, by_key: bool, budget: MemoryBudget,
+                 on_rows: Callable[[int], None] = lambda rows: None) -> None:
+        self._target = target
+        self._rows = rows
+        self._by_key = by_key
+        self._budget = budget
+        self._on_rows = on_rows
+        self._keep: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None
+        self._keys = self._reduce() if by_key else None
+        self._hits: dict[str, tuple[Positions, Positions]] = {}
+        self._incoming: _Incoming | None = None
+        self._outputs: dict[tuple[object, ...], tuple[WrittenFile, ...]] = {}
+        self._workers = max(1, min(os.cpu_count() or 1, budget.rewrite_bytes // WORKER_BYTES))
+
+    def plan(self, snapshot: Snapshot | None, *, dropped: Sequence[str] = ()) -> MergePlan:
+        """Finds the rows to replace by reading key columns only. `dropped` files go away whole (swap, backfill)."""
+        leaves = snapshot.leaves if snapshot is not None else frozenset[str]()
+        if self._incoming is None or self._incoming.existing != leaves:
+            self._incoming = self._place(leaves)
+        files = snapshot.files if snapshot is not None else _NO_FILES
+        kept = files.filter(~pl.col("path").is_in(list(dropped))) if dropped else files
+        candidates = self._candidates(kept)
+        self._probe(candidates)
+        hits = {path: self._hits[path][0] for path in candidates["path"] if self._hits[path][0].size}
+        found = [self._hits[path][1] for path in hits]
+        dropped_rows = int(files.filter(pl.col("path").is_in(list(dropped)))["rows"].sum()) if dropped else 0
+        rewrites = plan_rewrites(files, hits, dropped, self._incoming.leaves)
+        return MergePlan(rewrites=rewrites, dropped=tuple(dropped), considered_files=files.height,
+                         probed_files=candidates.height,
+                         updated_rows=len(np.unique(np.concatenate(found))) if found else 0,
+                         removed_rows=dropped_rows + sum(p.size for p in hits.values()),
+                         leaves=tuple(self._incoming.leaves))
+
+    def write(self, plan: MergePlan) -> Merged:
+        """Writes the plan's files. Peak memory: `merge_bytes` for source rows plus WORKER_BYTES per worker."""
+        assert self._incoming is not None
+        streamed = self._incoming.table is None and bool(self._incoming.leaves)
+        tasks = [r for r in plan.rewrites if not (streamed and r.incoming and not r.inputs)]
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="rewrite") as pool:
+            written = [file for files in pool.map(self._rewrite, tasks) for file in files]
+        if streamed:
+            written += self._stream_incoming()
+        return Merged(plan, tuple(written), self._incoming.rows)
+
+    def discard(self, committed: Sequence[WrittenFile]) -> None:
+        """Deletes files of earlier plans that no commit names."""
+        names = {file.path for file in committed}
+        orphans = {file.path for files in self._outputs.values() for file in files} - names
+        self._target.store.delete(f"{self._target.path}/{path}" for path in sorted(orphans))
+
+    def _reduce(self) -> pl.DataFrame:
+        identity, cursor = self._target.identity, self._target.cursor
+        columns = list(dict.fromkeys([*identity.primary_key, *([cursor] if cursor else [])]))
+        parts = [pl.DataFrame(pl.from_arrow(batch)) for batch in self._rows.batches(columns)]
+        empty = pl.DataFrame(pl.from_arrow(self._target.schema.empty_table().select(columns)))
+        keys = pl.concat([empty, *(part.cast(dict(empty.schema)) for part in parts)])
+        keys = keys.with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
+        last = last_versions(keys, identity.primary_key, cursor)
+        if last.height < keys.height:
+            self._keep = np.zeros(keys.height, dtype=bool)
+            self._keep[last[ROW].to_numpy()] = True
+        return last.select(*identity.primary_key, ROW).sort(identity.primary_key[0], nulls_last=False)
+
+    def _candidates(self, files: pl.DataFrame) -> pl.DataFrame:
+        if self._keys is None or not self._keys.height:
+            return files.clear()
+        assert self._incoming is not None
+        stable = self._target.identity.partition.stable
+        searched = self._incoming.covering(files["leaf"].unique().to_list()) if stable else None
+        return candidate_files(files, self._keys[self._target.identity.primary_key[0]], leaves=searched)
+
+    def _probe(self, candidates: pl.DataFrame) -> None:
+        first = self._target.identity.primary_key[0] if self._target.identity.primary_key else ""
+        bounded = f"min.{first}" in candidates.columns
+        todo = [(row["path"], row[f"min.{first}"] if bounded else None, row[f"max.{first}"] if bounded else None)
+                for row in candidates.iter_rows(named=True) if row["path"] not in self._hits]
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="probe") as pool:
+            found = pool.map(lambda file: self._probe_file(*file), todo)
+            self._hits.update(zip((path for path, _, _ in todo), found, strict=True))
+
+    def _probe_file(self, path: str, low: object, high: object) -> tuple[Positions, Positions]:
+        assert self._keys is not None
+        names = list(self._target.identity.primary_key)
+        keys = keys_in_bounds(self._keys, names[0], low, high)
+        types = {name: keys[name].dtype for name in names}
+        positions, rows = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for at, batch in read_batches(self._target.store, f"{self._target.path}/{path}", columns=names,
+                                      limit_bytes=PROBE_BATCH_BYTES):
+            frame = pl.DataFrame(pl.from_arrow(batch)).cast(types)  # type: ignore[arg-type]
+            hit = frame.with_row_index("__at").join(keys, on=names, how="inner", nulls_equal=True).sort("__at")
+            positions.append(hit["__at"].to_numpy().astype(np.int64) + at)
+            rows.append(hit[ROW].to_numpy())
+        return np.concatenate(positions), np.concatenate(rows)
+
+    def _place(self, leaves: frozenset[str]) -> _Incoming:
+        """Assigns rows to leaves; holds them, sorted, when they fit into their share twice."""
+        if self._rows.decoded_bytes * 2 > self._budget.merge_bytes:
+            found: set[str] = set()
+            rows = 0
+            for _, names in self._placed_batches(leaves, sort=False):
+                found.update(names.unique().to_list())
+                rows += names.len()
+            return _Incoming(leaves, sorted(found), rows, None, {})
+        batches, names = [], []
+        for batch, leaf in self._placed_batches(leaves, sort=False):
+            batches.append(batch)
+            names.append(leaf)
+        if not batches:
+            return _Incoming(leaves, [], 0, None, {})
+        table = pa.Table.from_batches(batches).combine_chunks()
+        order = self._order(table, pl.concat(names))
+        spans = _spans(pl.concat(names).gather(order))
+        return _Incoming(leaves, sorted(spans), table.num_rows, table.take(pa.array(order.to_numpy())), spans)
+
+    def _placed_batches(self, leaves: frozenset[str], *, sort: bool) -> Iterator[tuple[pa.RecordBatch, pl.Series]]:
+        identity = self._target.identity
+        at = 0
+        for raw in self._rows.batches():
+            batch = conform(raw, self._target.schema)
+            if self._keep is not None:
+                batch = batch.filter(pa.array(self._keep[at:at + raw.num_rows]))
+            at += raw.num_rows
+            if not batch.num_rows:
+                continue
+            names = assign(_placing_frame(batch, identity), identity.partition,
+                           primary_key=identity.primary_key, leaves=leaves)
+            if sort:
+                order = self._order(pa.Table.from_batches([batch]), names)
+                batch, names = batch.take(pa.array(order.to_numpy())), names.gather(order)
+            yield batch, names
+
+    def _order(self, table: pa.Table, leaves: pl.Series) -> pl.Series:
+        keys = self._target.identity.primary_key
+        frame = pl.DataFrame({"__leaf": leaves, **{f"k{i}": pl.from_arrow(table[k]) for i, k in enumerate(keys)}})
+        return frame.select(pl.arg_sort_by(frame.columns)).to_series()
+
+    def _rewrite(self, task: Rewrite) -> tuple[WrittenFile, ...]:
+        assert self._incoming is not None
+        token = (task.leaf, tuple(sorted(task.inputs)), self._incoming.existing if task.incoming else None)
+        if token in self._outputs:
+            return self._outputs[token]
+        writer = self._writer(task.leaf)
+        for path, gone in task.inputs.items():
+            for at, batch in read_batches(self._target.store, f"{self._target.path}/{path}"):
+                kept = without_rows(batch, at, gone)
+                if kept.num_rows:
+                    writer.write(conform(kept, self._target.schema))
+                self._on_rows(batch.num_rows)
+        if task.incoming and self._incoming.table is not None:
+            for batch in self._incoming.of(task.leaf):
+                writer.write(batch)
+        self._outputs[token] = tuple(writer.close())
+        return self._outputs[token]
+
+    def _stream_incoming(self) -> list[WrittenFile]:
+        assert self._incoming is not None
+        token = ("streamed", self._incoming.existing)
+        if token not in self._outputs:
+            writers = _LeafWriters(self._writer, self._budget.merge_bytes // 2)
+            for batch, names in self._placed_batches(self._incoming.existing, sort=True):
+                for leaf, (start, count) in _spans(names).items():
+                    writers.write(leaf, batch.slice(start, count))
+                self._on_rows(batch.num_rows)
+            self._outputs[token] = tuple(writers.close())
+        return list(self._outputs[token])
+
+    def _writer(self, leaf: str) -> LeafWriter:
+        identity = self._target.identity
+        first = [*identity.primary_key, *([self._target.cursor] if self._target.cursor else [])]
+        return LeafWriter(self._target.store, self._target.path, leaf, self._target.schema, statistics_first=first)
+
+
+@dataclass(frozen=True)
+class _Incoming:
+    """Source rows by leaf for one set of existing leaves. `table` is None when they are streamed instead of held."""
+
+    existing: frozenset[str]
+    leaves: list[str]
+    rows: int
+    table: pa.Table | None
+    spans: Mapping[str, tuple[int, int]]
+
+    def of(self, leaf: str) -> list[pa.RecordBatch]:
+        assert self.table is not None
+        start, count = self.spans[leaf]
+        return self.table.slice(start, count).to_batches()
+
+    def covering(self, leaves: Sequence[str]) -> list[str]:
+        """Existing leaves that can hold a row whose leaf never changes: exactly those it is assigned to."""
+        return [leaf for leaf in leaves if leaf in set(self.leaves)]
+
+
+class _LeafWriters:
+    """Writers of many leaves under one cap on buffered bytes and open files."""
+
+    def __init__(self, make: Callable[[str], LeafWriter], limit_bytes: int) -> None:
+        self._make = make
+        self._limit_bytes = limit_bytes
+        self._open: dict[str, LeafWriter] = {}
+        self._files: list[WrittenFile] = []
+
+    def write(self, leaf: str, batch: pa.RecordBatch) -> None:
+        writer = self._open.pop(leaf, None) or self._make(leaf)
+        self._open[leaf] = writer  # last in the dictionary = used last
+        # Slices of a sorted batch keep the whole batch alive: copy small ones so that buffers cost what they count.
+        writer.write(_compact(batch))
+        if len(self._open) > OPEN_WRITERS:
+            oldest = next(iter(self._open))
+            self._files += self._open.pop(oldest).close()
+        while sum(w.pending_bytes for w in self._open.values()) > self._limit_bytes:
+            max(self._open.values(), key=lambda w: w.pending_bytes).drain()
+
+    def close(self) -> list[WrittenFile]:
+        for writer in self._open.values():
+            self._files += writer.close()
+        self._open = {}
+        return self._files
+
+
+def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch.take(pa.array(np.arange(batch.num_rows)))
+
+
+def _placing_frame(batch: pa.RecordBatch, identity: Identity) -> pl.DataFrame:
+    """Only the columns that decide the leaf; all of them where a keyless table's content is hashed."""
+    column = getattr(identity.partition, "column", None)
+    names = [column] if column is not None else list(identity.primary_key)
+    return pl.DataFrame(pl.from_arrow(batch.select(list(dict.fromkeys([*names, *identity.primary_key]))) if names else
+                                      pa.Table.from_batches([batch])))
+
+
+def _spans(sorted_leaves: pl.Series) -> dict[str, tuple[int, int]]:
+    """leaf -> (start, count) of its run in a sorted series."""
+    runs = pl.DataFrame({"leaf": sorted_leaves}).with_row_index("at").group_by("leaf", maintain_order=True).agg(
+        pl.col("at").first(), pl.len())
+    return {str(leaf): (int(at), int(count)) for leaf, at, count in runs.iter_rows()}
+
+
+_NO_FILES = pl.DataFrame(schema={"path": pl.String, "leaf": pl.String, "size_bytes": pl.Int64, "rows": pl.Int64,
+                                 "modified_ms": pl.Int64})

@@ -1,0 +1,197 @@
+"""One table brought up to date: resume or begin an attempt, extract, flush, report."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from import_platform.core.layout import validate
+from import_platform.core.report import Status, SyncReport
+from import_platform.core.state import (
+    Attempt,
+    AttemptKind,
+    Checkpoint,
+    TableState,
+    is_overtaken,
+    resumable,
+)
+from import_platform.core.table import SyncMode
+from import_platform.errors import ImportPlatformError
+from import_platform.io.ledger import record_rejected
+from import_platform.io.memory import PeakMemory, release_unused
+from import_platform.pipeline.context import OpenTable, TableContext, open_table
+from import_platform.pipeline.extract import Extract
+from import_platform.pipeline.flush import Flush
+
+RESUME_WITHIN = timedelta(days=7)
+FLUSH_CHUNKS = 16
+"""An incremental flush takes at most this many full chunks (1 GiB decoded at 64 MiB each), so that a long first load
+becomes visible and a conflict costs no more than one flush."""
+
+
+def sync_table(context: TableContext, *, full_refresh: bool = False) -> SyncReport:
+    """Brings the table up to date in its sync mode; goes on from a killed attempt where there is one.
+
+    A stop or the time limit ends it at a checkpoint with status `checkpointed`; the next call goes on.
+
+    Raises:
+        ImportPlatformError: with the report so far as its `report` attribute. The lake holds whole commits only.
+    """
+    return _reported(context, lambda table, report: _Sync(table, report, _kind(table, full_refresh)).run())
+
+
+def backfill_table(context: TableContext, key: str) -> SyncReport:
+    """Re-imports exactly the rows of base partition `key` and replaces that range in one commit.
+
+    The cursor does not move. Raises as `sync_table`, and ConfigError for a key that is no partition of this table.
+    """
+    def work(table: OpenTable, report: SyncReport) -> None:
+        validate(key, table.identity.partition)
+        _Sync(table, report, AttemptKind.BACKFILL, key=key).run()
+
+    return _reported(context, work)
+
+
+def _kind(table: OpenTable, full_refresh: bool) -> AttemptKind:
+    if full_refresh or table.spec.sync is SyncMode.FULL_REFRESH:
+        return AttemptKind.FULL_REFRESH
+    return AttemptKind.INCREMENTAL if table.spec.sync is SyncMode.INCREMENTAL else AttemptKind.APPEND
+
+
+def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], None]) -> SyncReport:
+    report = SyncReport(table=context.table_id)
+    started = time.monotonic()
+    with PeakMemory() as peak:
+        try:
+            work(open_table(context), report)
+        except ImportPlatformError as error:
+            report.status, report.error = Status.FAILED, str(error)
+            error.report = report
+            raise
+        finally:
+            report.seconds = round(time.monotonic() - started, 3)
+            report.peak_memory_bytes = peak.peak_bytes
+            release_unused()
+    report.peak_memory_bytes = peak.peak_bytes
+    return report
+
+
+@dataclass
+class _Sync:
+    """One sync or backfill of an open table. Mutable: it lives for one run and fills the report."""
+
+    table: OpenTable
+    report: SyncReport
+    kind: AttemptKind
+    key: str = ""
+
+    def run(self) -> None:
+        snapshot = self.table.snapshot
+        state = self.table.staging.state(snapshot.transaction if snapshot else 0)
+        self.report.cursor_value = state.cursor
+        self.report.delta_version = snapshot.version if snapshot else None
+        attempt, done = self._resumed(state)
+        if attempt is None:
+            attempt = self._begun(state)
+        if attempt is None:
+            return
+        self._extract_and_flush(attempt, done, state)
+        after = self.table.log.snapshot()
+        if after is not None:
+            self.report.delta_version = after.version
+            self.report.cursor_value = self.table.staging.state(after.transaction).cursor
+
+    def _extract_and_flush(self, attempt: Attempt, done: list[Checkpoint], state: TableState) -> None:
+        context = self.table.context
+        pending = [c for c in done if c.number > state.progress.get(attempt.id, 0)]
+        tail = [h for c in done for h in c.tail]
+        extract = Extract(self.table, attempt, state, done, self.report,
+                          deadline=time.monotonic() + context.max_run_seconds)
+        for checkpoint in extract:
+            pending.append(checkpoint)
+            tail += checkpoint.tail
+            if self._in_parts and len(pending) >= FLUSH_CHUNKS:
+                pending = self._flush_whole(attempt, pending)
+        if extract.ended:
+            self._flush(attempt, pending, complete=True, tail=tuple(tail))
+            self.table.staging.discard(attempt.id)
+            changed = self.report.files_added + self.report.files_removed > 0
+            self.report.status = Status.DONE if changed else Status.UNCHANGED
+            return
+        if self._in_parts and not context.stop():
+            self._flush_whole(attempt, pending)
+        self.report.status = Status.CHECKPOINTED
+        context.observer.note(self.table.spec.id, "stopped at a checkpoint; the next run goes on from it")
+
+    @property
+    def _in_parts(self) -> bool:
+        """Only a merge by key may show parts of a pass: a swap is whole or nothing, and an append that was shown in
+        part could not be started over without doubling rows."""
+        return self.kind is AttemptKind.INCREMENTAL
+
+    def _flush_whole(self, attempt: Attempt, pending: list[Checkpoint]) -> list[Checkpoint]:
+        """Flushes up to the last chunk with a token; returns what is left."""
+        count = max((i for i, c in enumerate(pending, start=1) if c.token is not None), default=0)
+        if count:
+            self._flush(attempt, pending[:count], complete=False)
+        return pending[count:]
+
+    def _flush(self, attempt: Attempt, chunks: Sequence[Checkpoint], *, complete: bool,
+               tail: tuple[int, ...] = ()) -> None:
+        context = self.table.context
+        rejected = [(c.number, self.table.staging.rejected(attempt.id, c)) for c in chunks if c.rejected_rows]
+        if rejected:
+            record_rejected(context.lake, self.table.spec.source, self.table.spec.name, attempt.id, rejected)
+        Flush(self.table, attempt, chunks, self.report, complete=complete, tail=tail).run()
+
+    def _resumed(self, state: TableState) -> tuple[Attempt | None, list[Checkpoint]]:
+        """The open attempt to go on with, if any; what cannot be resumed is deleted."""
+        staging = self.table.staging
+        now = datetime.now(UTC)
+        found: Attempt | None = None
+        for attempt in reversed(staging.attempts()):
+            if self._unrelated(attempt) and now - attempt.started_at < RESUME_WITHIN:
+                continue
+            finished = attempt.id in (state.sync_attempt, state.attempt) and attempt.id not in state.progress
+            fresh = now - attempt.started_at < RESUME_WITHIN and not is_overtaken(attempt, state)
+            if found is None and not finished and fresh and (attempt.kind, attempt.key) == (self.kind, self.key):
+                found = attempt
+            else:
+                staging.discard(attempt.id)
+        if found is None:
+            return None, []
+        every = staging.checkpoints(found.id)
+        whole = resumable(every)
+        staging.drop_chunks(found.id, [c.number for c in every if c not in whole])
+        self.report.resumed = bool(whole)
+        if whole:
+            self.table.context.observer.note(
+                self.table.spec.id, f"going on after chunk {whole[-1].number} of the attempt of {found.started_at:%H:%M:%S}")
+        return found, whole
+
+    def _unrelated(self, attempt: Attempt) -> bool:
+        """A backfill and a sync, or two backfills of other keys, may be open side by side."""
+        backfills = (attempt.kind is AttemptKind.BACKFILL, self.kind is AttemptKind.BACKFILL)
+        return backfills != (False, False) and (attempt.kind, attempt.key) != (self.kind, self.key)
+
+    def _begun(self, state: TableState) -> Attempt | None:
+        """A new attempt, its manifest durable; None when there is nothing to read."""
+        spec, snapshot = self.table.spec, self.table.snapshot
+        ceiling = None
+        if spec.cursor is not None and self.kind is not AttemptKind.BACKFILL:
+            ceiling = self.table.context.source.ceiling(spec.info, spec.cursor)
+        windowed = self.kind in (AttemptKind.INCREMENTAL, AttemptKind.APPEND)
+        if windowed and state.cursor is not None and (
+                ceiling is None or (state.settled and ceiling.value == state.cursor)):
+            return None
+        now = datetime.now(UTC)
+        attempt = Attempt(
+            id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}", kind=self.kind, base_sync_attempt=state.sync_attempt,
+            start_version=snapshot.version if snapshot else -1, started_at=now,
+            after=state.cursor if windowed else None, ceiling=ceiling.value if ceiling else None,
+            settled=bool(ceiling and ceiling.settled), key=self.key)
+        self.table.staging.begin(attempt)
+        return attempt
