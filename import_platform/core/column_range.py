@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 
 from import_platform.core import cursor
@@ -25,6 +26,9 @@ columns the day 9999-12-31, a common "for ever") counts as absurd and goes to `n
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MICROS_PER_DAY: Final = 86_400_000_000
+_ISO: Final = (
+    r"^\s*(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(:\d\d(?:\.\d{1,9})?)?\s*([zZ]|[+-]\d\d(?::?\d\d)?)?)?\s*$"
+)
 _NANOS_BOUNDS: Final = (datetime(1677, 9, 22, tzinfo=UTC), datetime(2262, 4, 11, tzinfo=UTC))
 
 
@@ -60,7 +64,7 @@ def column_range(leaf: str, partition: PartitionSpec, dtype: pa.DataType) -> Col
     validate(leaf, partition)
     if isinstance(partition, HashPartition):
         return EVERYTHING
-    check_column_type(partition, dtype)
+    check_partition_column(partition, polars_type(dtype))
     base = base_of(leaf)
     if isinstance(partition, NumberPartition):
         lower, upper = _number_bounds(base, dtype)
@@ -69,11 +73,13 @@ def column_range(leaf: str, partition: PartitionSpec, dtype: pa.DataType) -> Col
     return ColumnRange(partition.column, lower, upper, outside=base == NULL)
 
 
-def check_column_type(partition: TimePartition | NumberPartition, dtype: pa.DataType) -> None:
+def check_partition_column(partition: TimePartition | NumberPartition, dtype: pl.DataType) -> None:
     """Raises ConfigError when a column of this type cannot be the partition column."""
-    number = pa.types.is_integer(dtype) or pa.types.is_decimal(dtype) or pa.types.is_floating(dtype)
-    instant = pa.types.is_date(dtype) or pa.types.is_timestamp(dtype) or _is_text(dtype)
-    if not (number if isinstance(partition, NumberPartition) else instant):
+    if isinstance(partition, NumberPartition):
+        fits = dtype.is_numeric()
+    else:
+        fits = dtype in (pl.Date, pl.String) or isinstance(dtype, pl.Datetime)
+    if not fits:
         raise ConfigError(
             "a column of this type cannot partition the table like this", column=partition.column, type=str(dtype),
             remedy="granularity needs a date, timestamp or ISO text column; width needs an integer, decimal or float column.",
@@ -112,7 +118,7 @@ def polars_type(dtype: pa.DataType) -> pl.DataType:
 
 def micros_expr(column: str, dtype: pl.DataType) -> pl.Expr:
     """Microseconds since 1970 UTC as Int64, rounded down; null where the value is NULL, unparseable or absurd."""
-    value = pl.col(column)
+    value = cs.by_name(column).as_expr()  # pl.col would take a name like `^a$` for a pattern
     if dtype == pl.Date:
         days = value.to_physical().cast(pl.Int64)
         top = TIME_MAX.date().toordinal() - _EPOCH.toordinal()
@@ -135,7 +141,7 @@ def integer_expr(column: str, dtype: pl.DataType) -> pl.Expr:
 
     Rounding first loses nothing: every bound is an integer, and floor(v / width) == floor(floor(v) / width).
     """
-    value = pl.col(column)
+    value = cs.by_name(column).as_expr()  # pl.col would take a name like `^a$` for a pattern
     if isinstance(dtype, pl.Decimal) and dtype.scale:
         whole = value.to_physical().floordiv(pl.lit(10**dtype.scale, pl.Int128)).cast(pl.Int64, strict=False)
     elif dtype.is_float():
@@ -149,14 +155,11 @@ def integer_expr(column: str, dtype: pl.DataType) -> pl.Expr:
 
 def _parsed(text: pl.Expr) -> pl.Expr:
     """Instants of ISO 8601 text: a date, or date and time (T or space, minutes at least, any offset; none is UTC)."""
-    iso = text.str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2})[ tT]", "${1}T")
-    padded = (
-        pl.when(iso.str.contains(r"^\d{4}-\d{2}-\d{2}$")).then(iso + "T00:00:00")
-        .when(iso.str.contains(r"^.{11}\d{2}:\d{2}$|^.{11}\d{2}:\d{2}[zZ+-]")).then(iso.str.slice(0, 16) + ":00" + iso.str.slice(16))
-        .otherwise(iso)
+    part = text.str.extract_groups(_ISO).struct.field
+    whole = pl.concat_str(
+        part("1"), pl.lit("T"), part("2").fill_null("00:00"), part("3").fill_null(":00"), part("4").fill_null("Z")
     )
-    zoned = padded.str.replace(r"[zZ]$", "+00:00").str.replace(r"([+-]\d{2}):?(\d{2})?$", "${1}")
-    return zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
+    return whole.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
 
 
 def _time_bounds(base: str, dtype: pa.DataType) -> tuple[CursorValue | None, CursorValue | None]:

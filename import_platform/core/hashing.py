@@ -1,4 +1,25 @@
-"""The platform's key hash: specified here once, because it is stored in the names of leaves and in key filters."""
+"""The key hash. It decides hash leaves and fills key filters, so it is a file format: specified here, pinned by golden tests.
+
+The hash of one value is XXH3-64 (seed 0, https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md) of the bytes of
+its canonical text; NULL has a constant of its own. The same value in a wider type has the same text:
+
+    integer, any width      decimal digits                       5 -> `5`
+    decimal, any scale      trailing fractional zeros dropped    5.00 -> `5`, -0.50 -> `-0.5`
+    float                   whole numbers under 2**63 as integers, 5.0 -> `5`, -0.0 -> `0`; `nan`, `inf`, `-inf`; others `f` and
+                            the digits of their IEEE 754 binary64 bits (0.5 -> `f4602678819172646912`), so a fraction hashes
+                            alike as real and double but not as decimal
+    text, uuid, enum        as it is, in UTF-8, case kept
+    binary                  the bytes themselves
+    boolean                 `true`, `false`
+    date                    days since 1970-01-01 and `d`        1970-01-02 -> `1d`
+    timestamp, any unit     microseconds since 1970-01-01 UTC and `us`; with nanoseconds beyond that, nanoseconds and `ns`
+    time, duration          likewise, since midnight
+    list                    its elements' hashes, joined by `,` in `[]`
+    struct                  its fields' hashes folded like columns
+
+A row folds the hashes of its columns from left to right, first column first: h = mix(h) ^ hash(column), mix being
+the finaliser of SplitMix64. A row of one column has the hash of its value.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +29,112 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import polars_hash  # noqa: F401  registers the `nchash` namespace on expressions
+import polars_hash  # registers the `nchash` namespace on expressions
+
+from import_platform.errors import ConfigError
 
 HASH_VERSION: Final = 1
-"""Stored in a table's properties; any change of this module's definition makes a new version."""
+"""Stored with every table; a change of the definition above needs a new version beside the old one."""
 
-_NULL_HASH: Final = 0x9E3779B97F4A7C15
-_GOLDEN: Final = 0x9E3779B97F4A7C15
+NULL_HASH: Final = 0x9E3779B97F4A7C15
+_MICROS_OF_MS: Final = 1000
+
+Hashes = npt.NDArray[np.uint64]
 
 
-def key_hashes(frame: pl.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """One well-mixed 64-bit hash per row over `columns` in the order given."""
-    result: npt.NDArray[np.uint64] | None = None
+def key_hashes(frame: pl.DataFrame, columns: Sequence[str]) -> Hashes:
+    """One well-mixed 64-bit hash per row over `columns` in the order given; zeros where no column is given.
+
+    Memory: the canonical text of one column at a time plus 24 bytes a row.
+
+    Raises:
+        ConfigError: a column's type has no defined hash.
+    """
+    folded: Hashes | None = None
     for name in columns:
-        text = pl.col(name).cast(pl.String)
-        hashed = frame.select(text.nchash.xxh3_64().fill_null(_NULL_HASH)).to_series().to_numpy()  # type: ignore[attr-defined]
-        result = hashed.copy() if result is None else _mixed(result) ^ hashed
-    return np.zeros(frame.height, np.uint64) if result is None else result
+        hashed = _series_hashes(frame.get_column(name))
+        folded = hashed if folded is None else _mixed(folded) ^ hashed
+    return np.zeros(frame.height, np.uint64) if folded is None else folded
 
 
-def _mixed(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    h = hashes + np.uint64(_GOLDEN)
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
+def _series_hashes(series: pl.Series) -> Hashes:
+    if isinstance(series.dtype, pl.Struct):
+        hashed = key_hashes(series.struct.unnest(), [field.name for field in series.dtype.fields])
+        return np.where(series.is_null().to_numpy(), np.uint64(NULL_HASH), hashed)
+    if isinstance(series.dtype, (pl.List, pl.Array)):
+        return _text_hashes(_list_text(series))
+    return _text_hashes(_canonical(series))
+
+
+def _text_hashes(text: pl.Series) -> Hashes:
+    expression = polars_hash.col("text").nchash.xxh3_64()
+    hashed = text.alias("text").to_frame().select(expression).to_series()
+    return hashed.fill_null(NULL_HASH).to_numpy()
+
+
+def _canonical(series: pl.Series) -> pl.Series:
+    """The canonical text (or bytes) of a series without nesting; null stays null."""
+    dtype = series.dtype
+    if dtype in (pl.String, pl.Binary):
+        return series
+    if dtype.is_integer() or dtype in (pl.Boolean, pl.Categorical, pl.Enum, pl.Null):
+        return series.cast(pl.String)
+    value = pl.col(series.name)
+    if isinstance(dtype, pl.Decimal):
+        text = value.cast(pl.String)
+        expression = text.str.strip_chars_end("0").str.strip_chars_end(".") if dtype.scale else text
+    elif dtype.is_float():
+        return _float_text(series.cast(pl.Float64))
+    elif dtype == pl.Date:
+        expression = value.to_physical().cast(pl.String) + "d"
+    elif isinstance(dtype, (pl.Datetime, pl.Duration, pl.Time)):
+        expression = _ticks_text(value.to_physical(), getattr(dtype, "time_unit", "ns"))
+    else:
+        raise ConfigError("a column of this type cannot be hashed", column=series.name, type=str(dtype),
+                          remedy="Choose another primary key or partition the table by a time or number column.")
+    return series.to_frame().select(expression).to_series()
+
+
+def _ticks_text(ticks: pl.Expr, unit: str) -> pl.Expr:
+    if unit == "us":
+        return ticks.cast(pl.String) + "us"
+    if unit == "ms":  # 64-bit milliseconds overflow as microseconds in year 294247
+        return (ticks.cast(pl.Int128) * _MICROS_OF_MS).cast(pl.String) + "us"
+    whole = ticks % 1000 == 0
+    return pl.when(whole).then((ticks // 1000).cast(pl.String) + "us").otherwise(ticks.cast(pl.String) + "ns")
+
+
+def _float_text(floats: pl.Series) -> pl.Series:
+    bits = pl.Series(floats.fill_null(0.0).to_numpy().view(np.uint64))
+    columns = pl.DataFrame({"value": floats, "bits": bits})
+    value = pl.col("value")
+    text = (
+        pl.when(value.is_null()).then(None)
+        .when(value.is_nan()).then(pl.lit("nan"))
+        .when(value.is_infinite()).then(pl.when(value > 0).then(pl.lit("inf")).otherwise(pl.lit("-inf")))
+        .when((value == value.floor()) & (value.abs() < 2.0**63)).then(value.cast(pl.Int64, strict=False).cast(pl.String))
+        .otherwise("f" + pl.col("bits").cast(pl.String))
+    )
+    return columns.select(text).to_series()
+
+
+def _list_text(lists: pl.Series) -> pl.Series:
+    lists = lists.arr.to_list() if isinstance(lists.dtype, pl.Array) else lists
+    lengths = lists.list.len().fill_null(0).to_numpy()
+    elements = lists.filter(pl.Series(lengths > 0)).explode()
+    rows = np.repeat(np.arange(len(lists), dtype=np.uint32), lengths)
+    joined = (
+        pl.DataFrame({"row": rows, "hash": pl.Series(_series_hashes(elements), dtype=pl.UInt64).cast(pl.String)})
+        .group_by("row", maintain_order=True).agg(pl.col("hash").str.join(","))
+    )
+    inner = np.full(len(lists), "", dtype=object)
+    inner[joined["row"].to_numpy()] = joined["hash"].to_numpy()
+    text = "[" + pl.Series(inner, dtype=pl.String) + "]"
+    return text.zip_with(lists.is_not_null(), pl.Series([None], dtype=pl.String).new_from_index(0, len(lists)))
+
+
+def _mixed(hashes: Hashes) -> Hashes:
+    mixed = hashes + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

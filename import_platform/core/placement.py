@@ -1,0 +1,182 @@
+"""The leaves of a table prepared for placing many rows at once: sorted numbers per level and one trie of hash bits.
+
+Nodes of a level are numbered, so that a batch is placed by integer arithmetic and only the names it really needs are spelled:
+years and months since 1970, days and hours since 1970-01-01, and for numbers the index. A code is an index into `names`; a
+negative code is a table of the trie (`-1 - table`), to be followed with the row's hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from import_platform.core.leaf import (
+    ALL,
+    BITS_MAX,
+    NULL,
+    ancestors,
+    base_of,
+    bits_of,
+    granularity_of,
+    split_children,
+    validate,
+    width_and_index,
+    with_bits,
+)
+from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec
+
+STRIDE_BITS: Final = 6
+"""Bits one trie table decides. Two thousand bases with one bit each then take half a megabyte."""
+STRIDE: Final = 1 << STRIDE_BITS
+
+Level = Granularity | int
+"""A level of the tree without bits: a granularity, or the width of a number leaf."""
+Numbers = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class LevelNodes:
+    """What is known of the nodes of one level: `known` have a code, `above` lie over a leaf; both sorted."""
+
+    known: Numbers
+    codes: Codes
+    above: Numbers
+
+    def lookup(self, nodes: Numbers) -> tuple[Codes, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Per node: its code, whether it has one, and whether it lies over a leaf."""
+        place, known = _find(self.known, nodes)
+        return self.codes[place] if known.any() else np.zeros(len(nodes), np.int32), known, _find(self.above, nodes)[1]
+
+
+def _find(sorted_: Numbers, nodes: Numbers) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    if not len(sorted_):
+        return np.zeros(len(nodes), np.intp), np.zeros(len(nodes), np.bool_)
+    place = np.minimum(np.searchsorted(sorted_, nodes), len(sorted_) - 1)
+    return place, sorted_[place] == nodes
+
+
+_NO_NODES: Final = LevelNodes(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The leaves of a table, ready for `assign`. `root` is the code of `all` for hash partitions, else that of `null`."""
+
+    names: tuple[str, ...]
+    root: int
+    levels: dict[Level, LevelNodes]
+    trie: Codes
+
+    def at(self, level: Level) -> LevelNodes:
+        return self.levels.get(level, _NO_NODES)
+
+
+@dataclass
+class _Builder:
+    existing: frozenset[str]
+    above: frozenset[str]
+    first_bits: int
+    names: list[str] = field(default_factory=list)
+    tables: list[Codes] = field(default_factory=list)
+
+    def code(self, base: str) -> int:
+        """The code of a base that is a leaf or carries hash bits below."""
+        return self._name(base) if base in self.existing else self._table(base, "")
+
+    def _name(self, leaf: str) -> int:
+        self.names.append(leaf)
+        return len(self.names) - 1
+
+    def _table(self, base: str, bits: str) -> int:
+        """A table deciding the next STRIDE_BITS bits below `bits`."""
+        number = len(self.tables)
+        table = np.empty(STRIDE, np.int32)
+        self.tables.append(table)
+        self._fill(base, bits, table, (0, STRIDE))
+        return -1 - number
+
+    def _fill(self, base: str, bits: str, table: Codes, span: tuple[int, int]) -> None:
+        node, (start, stop) = with_bits(base, bits), span
+        free = len(bits) >= self.first_bits and node not in self.above
+        if node in self.existing or free or len(bits) == BITS_MAX:
+            table[start:stop] = self._name(node)
+        elif stop - start == 1:
+            table[start] = self._table(base, bits)
+        else:
+            middle = (start + stop) // 2
+            self._fill(base, bits + "0", table, (start, middle))
+            self._fill(base, bits + "1", table, (middle, stop))
+
+
+@lru_cache(maxsize=64)
+def placement(
+    partition: PartitionSpec, leaves: frozenset[str], interior: frozenset[str], finest: Granularity
+) -> Placement:
+    """Prepares the leaves once; the batches of a sync share the result.
+
+    Raises:
+        ConfigError: a leaf is not one of this partition.
+    """
+    for name in leaves | interior:
+        validate(name, partition)
+    above = frozenset(interior).union(*(ancestors(name, partition) for name in leaves | interior))
+    hashed = {base_of(name) for name in leaves | above if bits_of(name)}
+    covered = {base for name in leaves | above if not bits_of(name) for base in ancestors(name, partition)}
+    hashed |= {base for base in interior - covered - hashed if _splits_by_bits(base, partition, finest)}
+    first_bits = partition.bits if isinstance(partition, HashPartition) else 0
+    builder = _Builder(leaves, above, first_bits)
+    root_base = ALL if isinstance(partition, HashPartition) else NULL
+    root = builder.code(root_base)
+    levels = {}
+    if not isinstance(partition, HashPartition):
+        plain = {leaf for leaf in leaves if not bits_of(leaf)}
+        levels = _levels(builder, (plain | hashed) - {NULL}, {base for base in above if not bits_of(base)} - {NULL})
+    trie = np.concatenate(builder.tables) if builder.tables else np.empty(0, np.int32)
+    return Placement(tuple(builder.names), root, levels, trie)
+
+
+def _splits_by_bits(base: str, partition: PartitionSpec, finest: Granularity) -> bool:
+    level = split_children(base, partition, finest=finest)
+    return not bits_of(base) and level is not None and level.bits is not None
+
+
+def _levels(builder: _Builder, known: Collection[str], above: Collection[str]) -> dict[Level, LevelNodes]:
+    codes: dict[Level, dict[int, int]] = {}
+    over: dict[Level, set[int]] = {}
+    for base in known:
+        level, number = node_number(base)
+        codes.setdefault(level, {})[number] = builder.code(base)
+    for base in above:
+        level, number = node_number(base)
+        over.setdefault(level, set()).add(number)
+    return {level: _level_nodes(codes.get(level, {}), over.get(level, set())) for level in codes.keys() | over.keys()}
+
+
+def _level_nodes(codes: dict[int, int], over: Iterable[int]) -> LevelNodes:
+    known = sorted(codes)
+    return LevelNodes(
+        np.array(known, np.int64),
+        np.array([codes[number] for number in known], np.int32),
+        np.array(sorted(over), np.int64),
+    )
+
+
+def node_number(base: str) -> tuple[Level, int]:
+    """Level and number of a datetime or number base other than `null`."""
+    if base.startswith("n"):
+        return width_and_index(base)
+    level = granularity_of(base)
+    year, month = int(base[:4]) - 1970, int(base[5:7] or 1) - 1
+    if level is Granularity.YEAR:
+        return level, year
+    if level is Granularity.MONTH:
+        return level, year * 12 + month
+    day = date.fromisoformat(base[:10]).toordinal() - date(1970, 1, 1).toordinal()
+    return level, day if level is Granularity.DAY else day * 24 + int(base[11:])
