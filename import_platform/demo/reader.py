@@ -49,7 +49,7 @@ class LakeReader:
             "memory_limit": _MEMORY, "temp_directory": str(spill_folder), "preserve_insertion_order": "false",
         })
         self._connection.execute("SET TimeZone = 'UTC'")
-        self._connection.execute(f"LOAD {_quoted(str(extension_path("delta")))}")
+        self._connection.execute(f"LOAD {_quoted(str(extension_path('delta')))}")
         self._connection.execute(f"CREATE SCHEMA {source}")
         for table in tables:
             scan = f"SELECT * EXCLUDE ({PARTITION_COLUMN}) FROM delta_scan({_quoted(lake.table_uri(source, table))})"

@@ -98,12 +98,11 @@ def first_sync(console: Console, reports: Sequence[SyncReport], facts: Mapping[s
 
 def second_sync(console: Console, reports: Sequence[SyncReport], before: Mapping[str, TableFacts]) -> None:
     """What changed, and how little was written for it."""
-    table = _table("table", "read", "inserted", "updated", "deleted", "files rewritten", "written", "of table",
-                   "seconds")
+    table = _table("table", "read", "inserted", "updated", "deleted", "rewritten", "written", "share", "seconds")
     for report in reports:
         old = before[report.table]
-        rewritten = f"{report.files_removed} of {old.files}" if report.files_removed else "none"
-        share = f"{100 * report.bytes_written / old.size_bytes:.0f} %" if old.size_bytes else ""
+        rewritten = f"{report.files_removed} of {_files(old.files)}" if report.files_removed else "none"
+        share = f"{100 * report.bytes_written / old.size_bytes:.0f} %" if report.bytes_written else ""
         table.add_row(report.table, f"{report.rows_read:,}", f"{report.rows_inserted:,}", f"{report.rows_updated:,}",
                       f"{report.rows_deleted:,}", rewritten, format_bytes(report.bytes_written), share,
                       f"{report.seconds:.1f}")
@@ -122,7 +121,8 @@ def comparisons(console: Console, found: Sequence[Comparison]) -> None:
     width = max(len(comparison.table) for comparison in found)
     for comparison in found:
         mark = "[green]✓[/]" if comparison.is_equal else "[red]✗[/]"
-        console.print(f"  {mark} {comparison.table:<{width}}  {comparison.sentence()}", soft_wrap=True)
+        count, _, rest = comparison.sentence().partition(" ")
+        console.print(f"  {mark} {comparison.table:<{width}}  {count:>9} {rest}", soft_wrap=True)
 
 
 def query(console: Console, sql: str, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -135,11 +135,15 @@ def query(console: Console, sql: str, names: Sequence[str], rows: Sequence[Seque
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=True, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", show_edge=False, padding=(0, 0, 0, 2))
     table.add_column(first, no_wrap=True)
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _rate(report: SyncReport) -> str:

@@ -92,7 +92,7 @@ def ordered(dsn: str, table: DemoTable) -> Iterator[pa.RecordBatchReader]:
 def version(dsn: str) -> str:
     """`18.4`"""
     with dbapi.connect(dsn) as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW server_version")
+        cursor.execute("SELECT current_setting('server_version')")
         row = cursor.fetchone()
     assert row is not None
     return str(row[0])
