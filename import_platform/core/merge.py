@@ -82,8 +82,9 @@ def keys_in_bounds(keys: pl.DataFrame, column: str, low: object, high: object) -
     """The slice of `keys` (sorted by `column`, nulls first) that a file with these bounds can hold; no copy."""
     if low is None or high is None or keys[column].null_count():
         return keys
-    first = int(keys[column].search_sorted(pl.lit(low, keys[column].dtype), side="left"))  # type: ignore[arg-type]
-    after = int(keys[column].search_sorted(pl.lit(high, keys[column].dtype), side="right"))  # type: ignore[arg-type]
+    values = keys[column]
+    first = int(values.search_sorted(pl.Series([low]).cast(values.dtype), side="left")[0])
+    after = int(values.search_sorted(pl.Series([high]).cast(values.dtype), side="right")[0])
     return keys.slice(first, after - first)
 
 

@@ -42,9 +42,14 @@ def read_request(table: OpenTable, attempt: Attempt, state: TableState, after: T
 
 @dataclass
 class _Gathering:
-    """Pages of the chunk being gathered. Mutable: one lives for the length of an extract."""
+    """Pages of the chunk being gathered. Mutable: one lives for the length of a chunk.
+
+    `token` is where a resume goes on; `whole` says that no row after it was gathered.
+    """
 
     started: float
+    token: Token | None = None
+    whole: bool = True
     batches: list[pa.RecordBatch] = field(default_factory=list)
     rejected: list[RejectedRow] = field(default_factory=list)
     tail: list[int] = field(default_factory=list)
@@ -74,21 +79,27 @@ class Extract:
     def __iter__(self) -> Iterator[Checkpoint]:
         if self.ended:
             return
-        token: Token | None = self._request.after
-        chunk = _Gathering(time.monotonic())
-        for page in self._table.context.source.read(self._request):
+        chunk = _Gathering(time.monotonic(), token=self._request.after)
+        pages = iter(self._table.context.source.read(self._request))
+        while True:
+            try:
+                page = next(pages, None)
+            except Exception:
+                if chunk.whole:  # what was fetched before the source failed need not be fetched again
+                    yield from self._stage(chunk, end=False)
+                raise
+            if page is None:
+                break
             self._take(chunk, page)
-            whole = page.token is not None
-            token = page.token if whole else token
             if self._stopping():
-                if whole:
-                    yield from self._stage(chunk, page.token, end=False)
+                if chunk.whole:
+                    yield from self._stage(chunk, end=False)
                 return
             full = chunk.bytes >= self._table.context.budget.chunk_bytes
-            if full or (whole and chunk.rows and time.monotonic() - chunk.started > CHUNK_SECONDS):
-                yield from self._stage(chunk, page.token, end=False)
-                chunk = _Gathering(time.monotonic())
-        yield from self._stage(chunk, token, end=True)
+            if full or (chunk.whole and chunk.rows and time.monotonic() - chunk.started > CHUNK_SECONDS):
+                yield from self._stage(chunk, end=False)
+                chunk = _Gathering(time.monotonic(), token=chunk.token)
+        yield from self._stage(chunk, end=True)
         self.ended = True
 
     def _stopping(self) -> bool:
@@ -99,6 +110,8 @@ class Extract:
         self._report.bytes_read += page.batch.nbytes
         self._report.rows_rejected += len(page.rejected)
         batch = self._without_known(page.batch)
+        chunk.whole = page.token is not None
+        chunk.token = page.token if chunk.whole else chunk.token
         chunk.tail += self._tail(batch)
         chunk.rejected += page.rejected
         if batch.num_rows:
@@ -136,12 +149,13 @@ class Extract:
         mask: np.ndarray[tuple[int], np.dtype[np.bool_]] = pc.fill_null(equal, False).to_numpy(zero_copy_only=False)
         return mask
 
-    def _stage(self, chunk: _Gathering, token: Token | None, *, end: bool) -> Iterator[Checkpoint]:
+    def _stage(self, chunk: _Gathering, *, end: bool) -> Iterator[Checkpoint]:
         if not chunk.rows and not chunk.rejected and not end:
             return
         self._number += 1
-        tail = tuple(chunk.tail[:TAIL_ROWS + 1])
-        checkpoint = Checkpoint(self._number, chunk.rows, chunk.bytes, token, len(chunk.rejected), end, tail)
+        token = chunk.token if chunk.whole else None
+        checkpoint = Checkpoint(self._number, chunk.rows, chunk.bytes, token, len(chunk.rejected), end,
+                                tuple(chunk.tail[:TAIL_ROWS + 1]))
         self._table.staging.stage(self._attempt.id, checkpoint, self._schema, chunk.batches, chunk.rejected)
         chunk.batches.clear()
         yield checkpoint

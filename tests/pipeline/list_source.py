@@ -1,0 +1,88 @@
+"""A source whose tables are Arrow tables in memory: real pages and tokens, and faults on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from import_platform.core.cursor import decode, encode
+from import_platform.core.layout import range_expr
+from import_platform.core.table import ColumnInfo, TableInfo
+from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
+
+
+@dataclass
+class ListSource:
+    """One table `name` with `rows`; a test changes `rows` between syncs, `fail_after` pages makes a read die."""
+
+    rows: pa.Table
+    primary_key: tuple[str, ...] = ("id",)
+    name: str = "t"
+    page_rows: int = 100
+    settled: bool = False
+    fail_after: int | None = None
+    kind: str = "list"
+    reads: list[ReadRequest] = field(default_factory=list)
+    pages: int = 0
+
+    def check(self) -> str:
+        return "rows in memory"
+
+    def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
+        if names is not None and self.name not in names:
+            return []
+        columns = tuple(ColumnInfo(f.name, f.type, str(f.type), f.nullable) for f in self.rows.schema)
+        return [TableInfo("", self.name, columns, self.primary_key, self.rows.num_rows, self.rows.nbytes)]
+
+    def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
+        frame = self._frame()
+        top = frame[cursor].max() if frame.height else None
+        return None if top is None else Ceiling(encode(top, self.rows.schema.field(cursor).type), self.settled)
+
+    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
+        return self._windowed(window).height
+
+    def bucket_counts(self, table: TableInfo, range_: Sequence[Any], *, timeout_seconds: float) -> list[int]:
+        return [self._frame().filter(range_expr(r, self.rows.schema.field(r.column).type)).height for r in range_]
+
+    def base_keys(self, table: TableInfo, partition: Any, *, limit: int, timeout_seconds: float) -> list[str] | None:
+        return None
+
+    def read(self, request: ReadRequest) -> Iterator[Page]:
+        self.reads.append(request)
+        frame = self._windowed(request.window)
+        if request.range is not None and request.range.column is not None:
+            frame = frame.filter(range_expr(request.range, self.rows.schema.field(request.range.column).type))
+        key = list(request.primary_key)
+        frame = frame.sort(key, nulls_last=False) if key else frame
+        start = int(request.after["row"]) if request.after else 0
+        for at in range(start, frame.height, self.page_rows):
+            if self.fail_after is not None and self.pages >= self.fail_after:
+                raise ConnectionError("the test pulled the plug")
+            self.pages += 1
+            page = frame.slice(at, self.page_rows)
+            table = page.to_arrow().cast(self.rows.schema).combine_chunks()
+            yield Page(table.to_batches()[0], {"row": at + page.height})
+
+    def close(self) -> None: ...
+
+    def _frame(self) -> pl.DataFrame:
+        return pl.DataFrame(pl.from_arrow(self.rows))
+
+    def _windowed(self, window: CursorWindow | None) -> pl.DataFrame:
+        frame = self._frame()
+        if window is None:
+            return frame
+        kind = self.rows.schema.field(window.column).type
+        column = pl.col(window.column)
+        if window.after is not None:
+            low = pl.lit(decode(window.after, kind))
+            frame = frame.filter(column >= low if window.inclusive else column > low)
+        if window.upto is not None:
+            keep = column <= pl.lit(decode(window.upto, kind))
+            frame = frame.filter(keep if window.after is not None else keep | column.is_null())
+        return frame
