@@ -7,16 +7,17 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import duckdb
-from botocore.session import get_session
+from botocore.session import get_session  # type: ignore[import-untyped]
 
+from import_platform.core.names import unescape
 from import_platform.errors import (
     ConfigError,
     ImportPlatformError,
@@ -63,17 +64,17 @@ class LakeSql:
         self._store = store
         scratch.mkdir(parents=True, exist_ok=True)
         self._spill = Path(tempfile.mkdtemp(prefix="query-", dir=scratch))
-        self._names: dict[str, dict[str, str]] = {}
+        self._sources: dict[str, str] | None = None
         self._connection = duckdb.connect(":memory:", config={
             "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
             "allow_persistent_secrets": "false", "python_enable_replacements": "false",
             "memory_limit": f"{memory_bytes}B", "threads": str(threads), "temp_directory": str(self._spill),
         })
         self._connection.execute("SET TimeZone = 'UTC'")
-        self._load_extensions()
+        self._has_extensions = False
         self._locked = False
 
-    def __enter__(self) -> LakeSql:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -111,6 +112,7 @@ class LakeSql:
             yield from rows
 
     def _load_extensions(self) -> None:
+        self._has_extensions = True
         # From the wheels by path: INSTALL would go to the network.
         for name in ("delta",) if self._store.is_local else ("httpfs", "delta"):
             self._connection.execute(f"LOAD {_literal(str(extension_path(name)))}")
@@ -145,7 +147,7 @@ class LakeSql:
         mentioned = {(str(node.get("schema_name", "")), str(node["table_name"])) for node in _nodes(tree)
                      if node.get("type") == "BASE_TABLE"}
         if _CATALOG.search(sql):
-            mentioned |= {(source, table) for source in self._sources() for table in self._tables(source).values()}
+            mentioned |= set(self._tables())
         for source, table in sorted(mentioned):
             if not source and "/" in table:
                 raise ConfigError("query reads lake tables, not files", found=table, remedy=self._known())
@@ -153,28 +155,29 @@ class LakeSql:
                 self._create_view(source, table)
 
     def _create_view(self, source: str, table: str) -> None:
-        """DuckDB ignores case in names, so the folder is looked up without it. No such folder: left to the binder."""
-        folder = next((name for name in self._sources() if name.lower() == source.lower()), None)
-        name = self._tables(folder).get(table.lower()) if folder else None
-        path = f"{folder}/{name}"
-        if name is None or next(iter(self._store.entries(f"{path}/_delta_log")), None) is None:
+        """DuckDB ignores case in names, so the table is looked up without it. No such table: left to the binder."""
+        source, folder = _ignoring_case(self._source_folders(), source)
+        table, inner = _ignoring_case(_folders(self._store, folder), table) if folder else ("", "")
+        path = f"{folder}/{inner}"
+        if not inner or next(self._store.entries(f"{path}/_delta_log"), None) is None:
             return
-        self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(str(folder))}")
-        self._connection.execute(f"CREATE OR REPLACE VIEW {_identifier(str(folder))}.{_identifier(name)} AS "
+        if not self._has_extensions:
+            self._load_extensions()
+        self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(source)}")
+        self._connection.execute(f"CREATE OR REPLACE VIEW {_identifier(source)}.{_identifier(table)} AS "
                                  f"SELECT * FROM delta_scan({_literal(f'{self._store.uri}/{path}')})")
 
-    def _sources(self) -> list[str]:
-        if not self._names:
-            self._names = {name: {} for name in self._store.folders("") if name != "_staging"}
-        return list(self._names)
+    def _source_folders(self) -> dict[str, str]:
+        if self._sources is None:
+            self._sources = _folders(self._store, "")
+        return self._sources
 
-    def _tables(self, source: str) -> dict[str, str]:
-        if not self._names[source]:
-            self._names[source] = {name.lower(): name for name in self._store.folders(source)}
-        return self._names[source]
+    def _tables(self) -> list[tuple[str, str]]:
+        return [(source, table) for source, folder in self._source_folders().items()
+                for table in _folders(self._store, folder)]
 
     def _known(self) -> str:
-        tables = [f"{source}.{table}" for source in self._sources() for table in self._tables(source).values()]
+        tables = [f"{source}.{table}" for source, table in self._tables() if not source.startswith("_")]
         shown = ", ".join(tables[:10]) + (f" and {len(tables) - 10} more" if len(tables) > 10 else "")
         return f"The lake holds {shown}." if tables else "The lake holds no table yet; run `import-platform sync`."
 
@@ -240,6 +243,25 @@ def _secret_sql(uri: str, options: Mapping[str, str]) -> str:
     if endpoint.startswith("http://"):
         pairs.append("use_ssl false")
     return f"CREATE SECRET lake (TYPE s3, {', '.join(pairs)})"
+
+
+def _folders(store: Store, parent: str) -> dict[str, str]:
+    """Name to folder under the lake or a source, in order; folders that the platform did not name are left out."""
+    found: dict[str, str] = {}
+    for folder in store.folders(parent):
+        if folder.startswith("_"):  # our own, beside the sources; `_ops` is for people
+            found |= {folder: folder} if folder == "_ops" else {}
+            continue
+        with suppress(ConfigError):
+            found[unescape(folder)] = folder
+    return found
+
+
+def _ignoring_case(folders: Mapping[str, str], name: str) -> tuple[str, str]:
+    """The (name, folder) that matches exactly, else without case; two empty texts for none."""
+    if name in folders:
+        return name, folders[name]
+    return next((item for item in folders.items() if item[0].lower() == name.lower()), ("", ""))
 
 
 def _refuse_functions(tree: dict[str, Any]) -> None:

@@ -1,0 +1,72 @@
+"""How a command that syncs ends: one row per table for people, one object per table for scripts, one exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.markup import escape
+
+from import_platform.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, Failed, Terminal, grid
+from import_platform.core.budget import format_bytes
+from import_platform.core.report import Status, SyncReport
+from import_platform.errors import ImportPlatformError
+
+_COLOURS = {Status.DONE: "green", Status.UNCHANGED: "green", Status.CHECKPOINTED: "yellow", Status.FAILED: "red"}
+
+
+def conclude(screen: Terminal, reports: Sequence[SyncReport]) -> None:
+    """Prints the reports and leaves by the exit code of the worst: interrupted, then failed, then done.
+
+    Raises:
+        Failed: carrying the exit code, unless all is well.
+    """
+    if screen.is_json:
+        for report in reports:
+            screen.emit(report.as_json())
+    else:
+        _print(screen, reports)
+    statuses = {report.status for report in reports}
+    if Status.CHECKPOINTED in statuses:
+        if not screen.is_json:
+            screen.err.print("stopped at a checkpoint; the same command goes on from there")
+        raise Failed(EXIT_INTERRUPTED)
+    if Status.FAILED in statuses:
+        raise Failed(EXIT_FAILED)
+
+
+@contextmanager
+def reporting_failure(screen: Terminal, tables: str) -> Iterator[None]:
+    """With --json, what stops the command before any table has a report is an object too; stderr says it as well."""
+    try:
+        yield
+    except ImportPlatformError as error:
+        if screen.is_json:
+            screen.emit(SyncReport(table=tables, status=Status.FAILED, error=str(error)).as_json())
+        raise
+
+
+def _print(screen: Terminal, reports: Sequence[SyncReport]) -> None:
+    if not reports:
+        screen.out.print("nothing to sync")
+        return
+    table = grid("table", "status", "read", "inserted", "updated", "deleted", "written", "seconds", "peak memory",
+                 "version", left=frozenset({"status"}))
+    for report in reports:
+        version = "" if report.delta_version is None else str(report.delta_version)
+        table.add_row(escape(report.table), _status(report), f"{report.rows_read:,}", f"{report.rows_inserted:,}",
+                      f"{report.rows_updated:,}", f"{report.rows_deleted:,}", format_bytes(report.bytes_written),
+                      f"{report.seconds:.1f}", format_bytes(report.peak_memory_bytes), version)
+    screen.out.print(table)
+    for report in reports:
+        if report.rows_rejected:
+            screen.out.print(f"{report.table}: {report.rows_rejected:,} rows were rejected and kept aside", markup=False,
+                             soft_wrap=True)
+        if report.error and report.status is Status.FAILED:
+            screen.fail(f"{report.table}: {report.error}")
+
+
+def _status(report: SyncReport) -> str:
+    resumed = " (resumed)" if report.resumed else ""
+    colour = _COLOURS[report.status]
+    return f"[{colour}]{report.status.value}[/]{resumed}"
