@@ -108,7 +108,7 @@ class Checkpoint:
 
     number: int
     rows: int
-    bytes: int
+    decoded_bytes: int
     token: Mapping[str, Any] | None
     rejected_rows: int = 0
     end: bool = False

@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 from types import TracebackType
+from typing import Self
 
 import psutil
 import pyarrow as pa
@@ -40,7 +41,7 @@ class PeakMemory:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="peak-memory", daemon=True)
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> Self:
         self._note()
         self._thread.start()
         return self

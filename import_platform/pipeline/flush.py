@@ -32,11 +32,10 @@ class StagedRows:
     staging: Staging
     attempt_id: str
     chunks: Sequence[Checkpoint]
-    schema: pa.Schema
 
     @property
     def decoded_bytes(self) -> int:
-        return sum(chunk.bytes for chunk in self.chunks)
+        return sum(chunk.decoded_bytes for chunk in self.chunks)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         for chunk in self.chunks:
@@ -141,7 +140,7 @@ class Flush:
     def _merge_into(self, schema: pa.Schema) -> Merge:
         if self._merge is None or self._merging != schema:
             table, spec = self._table, self._table.spec
-            rows = StagedRows(table.staging, self._attempt.id, self._chunks, spec.info.arrow_schema)
+            rows = StagedRows(table.staging, self._attempt.id, self._chunks)
             target = Target(table.context.lake.store, table.path, schema, table.identity, spec.cursor)
             by_key = bool(spec.primary_key) and self._attempt.kind is not AttemptKind.APPEND
             # The source's own key is unique; only a key that a person declared may repeat within a full read.

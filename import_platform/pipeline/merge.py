@@ -49,8 +49,8 @@ WORKER_BYTES = 5 * ROW_GROUP_BYTES
 class Rows(Protocol):
     """Source rows of one flush: the same batches in the same order each time they are asked for."""
 
-    schema: pa.Schema
-    decoded_bytes: int
+    @property
+    def decoded_bytes(self) -> int: ...
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]: ...
 
@@ -136,7 +136,7 @@ class Merge:
         columns = list(dict.fromkeys([*identity.primary_key, *([cursor] if cursor else [])]))
         parts = [pl.DataFrame(pl.from_arrow(batch)) for batch in self._rows.batches(columns)]
         empty = pl.DataFrame(pl.from_arrow(self._target.schema.empty_table().select(columns)))
-        keys = pl.concat([empty, *(part.cast(dict(empty.schema)) for part in parts)])
+        keys = pl.concat([empty, *(part.cast(empty.schema) for part in parts)])
         keys = keys.with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
         last = last_versions(keys, identity.primary_key, cursor)
         if last.height < keys.height:
@@ -180,11 +180,12 @@ class Merge:
         if self._rows.decoded_bytes * 2 > self._budget.merge_bytes:
             found: set[str] = set()
             rows = 0
-            for _, names in self._placed_batches(leaves, sort=False):
-                found.update(names.unique().to_list())
-                rows += names.len()
+            for _, leaf in self._placed_batches(leaves, sort=False):
+                found.update(leaf.unique().to_list())
+                rows += leaf.len()
             return _Incoming(leaves, sorted(found), rows, None, {})
-        batches, names = [], []
+        batches: list[pa.RecordBatch] = []
+        names: list[pl.Series] = []
         for batch, leaf in self._placed_batches(leaves, sort=False):
             batches.append(batch)
             names.append(leaf)
@@ -266,7 +267,7 @@ class _Incoming:
     def of(self, leaf: str) -> list[pa.RecordBatch]:
         assert self.table is not None
         start, count = self.spans[leaf]
-        return self.table.slice(start, count).to_batches()
+        return list(self.table.slice(start, count).to_batches())
 
     def covering(self, leaves: Sequence[str]) -> list[str]:
         """Existing leaves that can hold a row whose leaf never changes: exactly those it is assigned to."""
