@@ -1,0 +1,143 @@
+"""The demo as a person runs it, in a process of its own, on the flights of January."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import psutil
+import pytest
+
+from import_platform.demo.place import DSN_VARIABLE, DemoPlace, held
+from import_platform.demo.server import running_source, source_for_ui
+from import_platform.errors import ConfigError
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+from import_platform.demo.run import run_demo
+from import_platform.demo.show import console_of_width
+sys.exit(run_demo(console=console_of_width(), folder=Path(sys.argv[1]), months=1))
+"""
+
+
+@contextmanager
+def demo(place: DemoPlace) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen([sys.executable, "-c", _SCRIPT, str(place.base)], stdout=subprocess.PIPE, text=True,
+                          stderr=subprocess.STDOUT, cwd=place.base.parent,
+                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_until(stream: IO[str] | None, text: str) -> str:
+    assert stream is not None
+    seen = ""
+    for line in stream:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"the demo ended before it said {text!r}:\n{seen}")
+
+
+def started_by(pid: int) -> list[psutil.Process]:
+    """Every process below `pid`; taken while it lives, because orphans belong to nobody."""
+    found = psutil.Process(pid).children(recursive=True)
+    assert any(process.name() == "postgres" for process in found)
+    return found
+
+
+def all_gone(processes: list[psutil.Process], *, seconds: float) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
+
+
+def run_whole(place: DemoPlace) -> str:
+    with demo(place) as process:
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_the_demo_ends_with_every_row_equal_again_after_a_kill_and_serves_the_ui(
+    place: DemoPlace, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with demo(place) as process:
+        read_until(process.stdout, "First sync")
+        started = started_by(process.pid)
+        process.send_signal(signal.SIGKILL)
+    assert all_gone(started, seconds=20)
+
+    output = run_whole(place)
+
+    equal = dict(re.findall(r"✓ (\w+) +([\d,]+) rows equal", output))
+    assert equal == {"flights": "29,004", "weather": "2,226", "planes": "3,314", "airports": "1,458", "airlines": "16"}
+    assert "✗" not in output
+    assert "import-platform ui" in output
+    assert all(len(line) <= 100 for line in output.splitlines() if "defs.yaml" not in line)
+
+    monkeypatch.delenv(DSN_VARIABLE, raising=False)
+    with source_for_ui(place) as changed:
+        started = started_by(os.getpid())
+        assert changed is not None and changed > 0
+        assert os.environ[DSN_VARIABLE].startswith("postgresql://")
+        assert str(place.defs_folder) in os.environ["IMPORT_PLATFORM_DEFS"].split(":")
+    assert DSN_VARIABLE not in os.environ
+    assert all_gone(started, seconds=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_ends_the_database_and_the_demo_with_130(place: DemoPlace, number: int) -> None:
+    with demo(place) as process:
+        read_until(process.stdout, "First sync")
+        started = started_by(process.pid)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert all_gone(started, seconds=1)
+
+
+def test_a_second_process_is_told_who_uses_the_database(place: DemoPlace) -> None:
+    with held(place), demo(place) as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"by_process '{os.getpid()}'" in output
+
+
+def test_a_server_that_outlived_its_supervisor_is_ended_and_replaced(place: DemoPlace) -> None:
+    with running_source(place):
+        started = {process.pid: process for process in started_by(os.getpid()) if process.name() == "postgres"}
+        (server,) = [process for process in started.values() if process.ppid() not in started]
+        psutil.Process(server.ppid()).kill()
+        with running_source_in_its_place(place):
+            assert all_gone([server], seconds=1)
+
+
+@contextmanager
+def running_source_in_its_place(place: DemoPlace) -> Iterator[None]:
+    # The lock of the demo that "died" is still ours here, so it is let go first, as the kernel would.
+    (place.folder / "lock").unlink()
+    with running_source(place, fresh=True):
+        yield
+
+
+def test_without_a_demo_nothing_is_started_for_the_ui(tmp_path: Path) -> None:
+    place = DemoPlace(tmp_path / ".import_platform")
+    with source_for_ui(place) as changed:
+        assert changed is None
+    assert not place.base.exists()
+
+
+def test_two_users_of_one_database_are_refused_in_one_process_too(place: DemoPlace) -> None:
+    with held(place), pytest.raises(ConfigError, match="in use"), held(place):
+        raise AssertionError("the second one must not get in")
