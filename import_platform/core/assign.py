@@ -12,7 +12,7 @@ import polars as pl
 from import_platform.core.column_range import check_partition_column, integer_expr, micros_expr
 from import_platform.core.hashing import key_hashes
 from import_platform.core.leaf import GRANULARITIES, WIDTH_EXPONENT_MAX
-from import_platform.core.placement import STRIDE, STRIDE_BITS, Codes, Level, Numbers, Placement, placement
+from import_platform.core.placement import STRIDE, STRIDE_BITS, Codes, NodeLevel, Numbers, Placement, placement
 from import_platform.core.table import (
     PARTITION_COLUMN,
     Granularity,
@@ -39,12 +39,13 @@ def assign(
 ) -> pl.Series:
     """The leaf of every row, as a String series `_partition` without nulls.
 
-    A row goes to the deepest leaf of `leaves` that covers it, else to the shallowest node at or below the base granularity that
-    is no ancestor of a leaf and not in `interior`: the nodes that a split under way takes apart. Without a primary key the
-    hash is that of all columns of the frame but `_partition`, so the same columns must be passed every time.
+    A row goes to the deepest leaf of `leaves` that covers it, else to the shallowest node at or below the base granularity
+    that is no ancestor of a leaf and not in `interior`: the nodes that a split under way takes apart (leaves no more).
+    Without a primary key the hash is that of all columns of the frame but `_partition`, so the same columns must be
+    passed every time. Other columns than these and the partition column are not looked at and may be left out.
 
-    Memory: about 40 bytes a row, plus the canonical key text where hash bits decide. The first call with a set of leaves prepares it
-    (2,000 leaves: 20 ms), later calls with the same set reuse that.
+    Memory: about 40 bytes a row, plus the canonical key text where hash bits decide. The first call with a set of leaves
+    prepares it (2,000 leaves: 20 ms), later calls with the same set reuse that.
 
     Raises:
         ConfigError: a leaf is not one of this partition, or the column's type does not suit it.
@@ -73,7 +74,7 @@ class _Placing:
         self.names_count = len(plan.names)
 
     def walk(self, values: Numbers, partition: TimePartition | NumberPartition) -> None:
-        """Down from the base level: every pass decides its distinct nodes and hands on the rows of nodes to be opened."""
+        """Pass by pass down from the base level; each hands on the rows of the nodes that have to be opened."""
         rows: Rows | slice = slice(None)
         if len(values) and values.min() == _ABSENT:
             rows = np.flatnonzero(values != _ABSENT)
@@ -91,7 +92,7 @@ class _Placing:
             rows = remaining if isinstance(rows, slice) else rows[remaining]
             values = values[remaining]
 
-    def _decide(self, nodes: Numbers, levels: Sequence[Level], partition: TimePartition | NumberPartition) -> Codes:
+    def _decide(self, nodes: Numbers, levels: Sequence[NodeLevel], partition: TimePartition | NumberPartition) -> Codes:
         """The code of each node, from the coarsest level down; _DESCEND where none of these levels decides."""
         decided = np.full(len(nodes), _DESCEND, np.int32)
         for level in levels:
@@ -103,7 +104,7 @@ class _Placing:
             decided[open_[free]] = self._new_names(numbers[free], level)
         return decided
 
-    def _new_names(self, numbers: Numbers, level: Level) -> Codes:
+    def _new_names(self, numbers: Numbers, level: NodeLevel) -> Codes:
         distinct, inverse = np.unique(numbers, return_inverse=True)
         if not len(distinct):
             return np.empty(0, np.int32)
@@ -119,8 +120,8 @@ class _Placing:
             return
         hashes = key_hashes(keys if len(rows) == keys.height else keys[rows], keys.columns)
         while len(rows):
-            entries = (-1 - self.codes[rows]).astype(np.int64) * STRIDE + (hashes >> np.uint64(64 - STRIDE_BITS)).astype(np.int64)
-            found = self.plan.trie[entries]
+            tables = (-1 - self.codes[rows]).astype(np.int64)
+            found = self.plan.trie[tables * STRIDE + (hashes >> np.uint64(64 - STRIDE_BITS)).astype(np.int64)]
             self.codes[rows] = found
             deeper = found < 0
             rows, hashes = rows[deeper], hashes[deeper] << np.uint64(STRIDE_BITS)
@@ -133,10 +134,11 @@ class _Placing:
 def _values(frame: pl.DataFrame, partition: TimePartition | NumberPartition) -> Numbers:
     """Microseconds or whole numbers per row, _ABSENT where the row belongs to `null`."""
     express = integer_expr if isinstance(partition, NumberPartition) else micros_expr
-    return frame.select(express(partition.column, frame.schema[partition.column])).to_series().fill_null(_ABSENT).to_numpy()
+    value = express(partition.column, frame.schema[partition.column])
+    return frame.select(value.fill_null(_ABSENT)).to_series().to_numpy()
 
 
-def _passes(partition: TimePartition | NumberPartition) -> list[tuple[int, tuple[Level, ...]]]:
+def _passes(partition: TimePartition | NumberPartition) -> list[tuple[int, tuple[NodeLevel, ...]]]:
     """What to divide the values by, and the levels that can be told from the quotients, coarse to fine."""
     if isinstance(partition, TimePartition):
         return [(24 * _MICROS_PER_HOUR, GRANULARITIES[:3]), (_MICROS_PER_HOUR, GRANULARITIES[3:])]
@@ -145,13 +147,13 @@ def _passes(partition: TimePartition | NumberPartition) -> list[tuple[int, tuple
     return [(partition.width, tuple(widths[: first + 1])), *((width, (width,)) for width in widths[first + 1 :])]
 
 
-def _at_or_below_base(level: Level, partition: TimePartition | NumberPartition) -> bool:
-    if isinstance(partition, NumberPartition):
-        return level <= partition.width
+def _at_or_below_base(level: NodeLevel, partition: TimePartition | NumberPartition) -> bool:
+    if isinstance(level, int) or isinstance(partition, NumberPartition):
+        return isinstance(level, int) and isinstance(partition, NumberPartition) and level <= partition.width
     return GRANULARITIES.index(level) >= GRANULARITIES.index(partition.granularity)
 
 
-def _at_level(nodes: Numbers, level: Level, finest: Level) -> Numbers:
+def _at_level(nodes: Numbers, level: NodeLevel, finest: NodeLevel) -> Numbers:
     """The numbers of the nodes' ancestors at `level`."""
     if level == finest:
         return nodes
@@ -161,7 +163,7 @@ def _at_level(nodes: Numbers, level: Level, finest: Level) -> Numbers:
     return nodes.astype("datetime64[D]").astype(f"datetime64[{unit}]").astype(np.int64)
 
 
-def _spell(numbers: Numbers, level: Level) -> pl.Series:
+def _spell(numbers: Numbers, level: NodeLevel) -> pl.Series:
     if isinstance(level, int):
         return pl.select(pl.lit(f"n{level}_") + pl.Series(numbers).cast(pl.String)).to_series()
     if level is Granularity.HOUR:

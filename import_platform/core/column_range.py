@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import polars as pl
 import polars.selectors as cs
@@ -12,17 +12,16 @@ import pyarrow as pa
 
 from import_platform.core import cursor
 from import_platform.core.cursor import CursorValue
-from import_platform.core.leaf import NULL, base_of, granularity_of, validate, width_and_index
+from import_platform.core.leaf import NULL, NUMBER_MAX, base_of, granularity_of, validate, width_and_index
 from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec, TimePartition
 from import_platform.errors import ConfigError
 
-NUMBER_MAX: Final = 9 * 10**18
-"""Numbers outside [-NUMBER_MAX, NUMBER_MAX) go to `null`; the bound fits a 64-bit integer so that any database accepts it."""
 TIME_MIN: Final = datetime(1000, 1, 1, tzinfo=UTC)
 TIME_MAX: Final = datetime.max.replace(tzinfo=UTC)
 """Exclusive, because no later instant can be written as a half-open bound: the last microsecond of year 9999 (for date
 columns the day 9999-12-31, a common "for ever") counts as absurd and goes to `null`."""
 
+_T = TypeVar("_T", int, datetime)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MICROS_PER_DAY: Final = 86_400_000_000
@@ -82,7 +81,7 @@ def check_partition_column(partition: TimePartition | NumberPartition, dtype: pl
     if not fits:
         raise ConfigError(
             "a column of this type cannot partition the table like this", column=partition.column, type=str(dtype),
-            remedy="granularity needs a date, timestamp or ISO text column; width needs an integer, decimal or float column.",
+            remedy="granularity needs a date, timestamp or ISO text column; width an integer, decimal or float column.",
         )
 
 
@@ -121,8 +120,8 @@ def micros_expr(column: str, dtype: pl.DataType) -> pl.Expr:
     value = cs.by_name(column).as_expr()  # pl.col would take a name like `^a$` for a pattern
     if dtype == pl.Date:
         days = value.to_physical().cast(pl.Int64)
-        top = TIME_MAX.date().toordinal() - _EPOCH.toordinal()
-        return pl.when(days.is_between(_micros(TIME_MIN) // _MICROS_PER_DAY, top, closed="left")).then(days * _MICROS_PER_DAY)
+        first, last = (day.toordinal() - _EPOCH.toordinal() for day in (TIME_MIN, TIME_MAX))
+        return pl.when(days.is_between(first, last, closed="left")).then(days * _MICROS_PER_DAY)
     if isinstance(dtype, pl.Datetime):
         ticks = value.to_physical()
         unit = dtype.time_unit
@@ -167,17 +166,25 @@ def _time_bounds(base: str, dtype: pa.DataType) -> tuple[CursorValue | None, Cur
     if pa.types.is_date(dtype):
         return _date_from(lower), _date_from(upper)
     instant = pa.timestamp("us", "UTC")
-    nanos = pa.types.is_timestamp(dtype) and dtype.unit == "ns"
-    return (
-        None if nanos and lower <= _NANOS_BOUNDS[0] else cursor.encode(lower, instant),
-        None if nanos and upper > _NANOS_BOUNDS[1] else cursor.encode(upper, instant),
-    )
+    least, most = _NANOS_BOUNDS if pa.types.is_timestamp(dtype) and dtype.unit == "ns" else (TIME_MIN, TIME_MAX)
+    bounds = _within(lower, upper, least=least, most=most) if least != TIME_MIN else (lower, upper)
+    start, end = (None if bound is None else cursor.encode(bound, instant) for bound in bounds)
+    return start, end
+
+
+def _within(lower: _T, upper: _T, *, least: _T, most: _T) -> tuple[_T | None, _T | None]:
+    """The range as a type from `least` to `most` (inclusive) can tell it; one beyond the type stays empty."""
+    if lower > most:
+        return most, most
+    if upper <= least:
+        return least, least
+    return None if lower <= least else lower, None if upper > most else upper
 
 
 def _span(base: str) -> tuple[datetime, datetime]:
     granularity = granularity_of(base)
-    year, month, day, hour = (int(base[a:b] or default) for a, b, default in ((0, 4, 0), (5, 7, 1), (8, 10, 1), (11, 13, 0)))
-    start = datetime(year, month, day, hour, tzinfo=UTC)
+    year, month = int(base[:4]), int(base[5:7] or 1)
+    start = datetime(year, month, int(base[8:10] or 1), int(base[11:] or 0), tzinfo=UTC)
     if granularity is Granularity.YEAR:
         return start, TIME_MAX if year == TIME_MAX.year else start.replace(year=year + 1)
     if granularity is Granularity.MONTH:
@@ -200,9 +207,10 @@ def _number_bounds(base: str, dtype: pa.DataType) -> tuple[CursorValue | None, C
         lower, upper = -NUMBER_MAX, NUMBER_MAX
     else:
         width, index = width_and_index(base)
-        lower, upper = max(index * width, -NUMBER_MAX), min((index + 1) * width, NUMBER_MAX)
+        lower, upper = index * width, (index + 1) * width
     least, most = _limits(dtype)
-    return None if lower <= least else str(lower), None if upper > most else str(upper)
+    start, end = (None if bound is None else str(bound) for bound in _within(lower, upper, least=least, most=most))
+    return start, end
 
 
 def _limits(dtype: pa.DataType) -> tuple[int, int]:

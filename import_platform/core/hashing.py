@@ -1,18 +1,18 @@
-"""The key hash. It decides hash leaves and fills key filters, so it is a file format: specified here, pinned by golden tests.
+"""The key hash. It decides hash leaves and fills key filters, so it is a file format: specified here, pinned by tests.
 
-The hash of one value is XXH3-64 (seed 0, https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md) of the bytes of
-its canonical text; NULL has a constant of its own. The same value in a wider type has the same text:
+The hash of one value is XXH3-64 (seed 0, https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md) of the bytes
+of its canonical text; NULL has a constant of its own. The same value in a wider type has the same text:
 
     integer, any width      decimal digits                       5 -> `5`
     decimal, any scale      trailing fractional zeros dropped    5.00 -> `5`, -0.50 -> `-0.5`
-    float                   whole numbers under 2**63 as integers, 5.0 -> `5`, -0.0 -> `0`; `nan`, `inf`, `-inf`; others `f` and
-                            the digits of their IEEE 754 binary64 bits (0.5 -> `f4602678819172646912`), so a fraction hashes
-                            alike as real and double but not as decimal
+    float                   whole numbers under 2**63 as integers, 5.0 -> `5`, -0.0 -> `0`; `nan`, `inf`, `-inf`; others
+                            `f` and the digits of their IEEE 754 binary64 bits, 0.5 -> `f4602678819172646912`,
+                            so a fraction hashes alike as real and double but not as decimal
     text, uuid, enum        as it is, in UTF-8, case kept
     binary                  the bytes themselves
     boolean                 `true`, `false`
     date                    days since 1970-01-01 and `d`        1970-01-02 -> `1d`
-    timestamp, any unit     microseconds since 1970-01-01 UTC and `us`; with nanoseconds beyond that, nanoseconds and `ns`
+    timestamp, any unit     microseconds since 1970-01-01 UTC and `us`; nanoseconds and `ns` where needed
     time, duration          likewise, since midnight
     list                    its elements' hashes, joined by `,` in `[]`
     struct                  its fields' hashes folded like columns
@@ -74,12 +74,13 @@ def _text_hashes(text: pl.Series) -> Hashes:
 
 def _canonical(series: pl.Series) -> pl.Series:
     """The canonical text (or bytes) of a series without nesting; null stays null."""
-    dtype = series.dtype
+    name, dtype = series.name, series.dtype
     if dtype in (pl.String, pl.Binary):
         return series
     if dtype.is_integer() or dtype in (pl.Boolean, pl.Categorical, pl.Enum, pl.Null):
         return series.cast(pl.String)
-    value = pl.col(series.name)
+    series = series.alias("value")  # the name of a column may look like a pattern to pl.col
+    value = pl.col("value")
     if isinstance(dtype, pl.Decimal):
         text = value.cast(pl.String)
         expression = text.str.strip_chars_end("0").str.strip_chars_end(".") if dtype.scale else text
@@ -90,7 +91,7 @@ def _canonical(series: pl.Series) -> pl.Series:
     elif isinstance(dtype, (pl.Datetime, pl.Duration, pl.Time)):
         expression = _ticks_text(value.to_physical(), getattr(dtype, "time_unit", "ns"))
     else:
-        raise ConfigError("a column of this type cannot be hashed", column=series.name, type=str(dtype),
+        raise ConfigError("a column of this type cannot be hashed", column=name, type=str(dtype),
                           remedy="Choose another primary key or partition the table by a time or number column.")
     return series.to_frame().select(expression).to_series()
 
@@ -112,7 +113,8 @@ def _float_text(floats: pl.Series) -> pl.Series:
         pl.when(value.is_null()).then(None)
         .when(value.is_nan()).then(pl.lit("nan"))
         .when(value.is_infinite()).then(pl.when(value > 0).then(pl.lit("inf")).otherwise(pl.lit("-inf")))
-        .when((value == value.floor()) & (value.abs() < 2.0**63)).then(value.cast(pl.Int64, strict=False).cast(pl.String))
+        .when((value == value.floor()) & (value.abs() < 2.0**63))
+        .then(value.cast(pl.Int64, strict=False).cast(pl.String))
         .otherwise("f" + pl.col("bits").cast(pl.String))
     )
     return columns.select(text).to_series()

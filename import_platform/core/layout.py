@@ -1,6 +1,6 @@
 """The partition tree: which leaf a row belongs to, which rows a leaf holds, and how leaves relate.
 
-One import for callers; the parts are `leaf` (names and their tree), `column_range` (predicates) and `assign` (rows to leaves).
+One import for callers; the parts are `leaf` (names, their tree), `column_range` (predicates), `assign` (rows to leaves).
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from import_platform.core.leaf import (
     check_prefix_free,
     children,
     covers,
+    overlaps,
     parent,
+    sort_key,
     split_children,
+    summarised,
     validate,
 )
 
@@ -49,8 +52,11 @@ __all__ = [
     "column_range",
     "covers",
     "in_range",
+    "overlaps",
     "parent",
     "range_expr",
+    "sort_key",
     "split_children",
+    "summarised",
     "validate",
 ]

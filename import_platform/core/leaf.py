@@ -5,7 +5,7 @@
     hash       all
     null       rows of a datetime or number partition whose value is NULL, unparseable or absurd
 
-Any of these may carry hash bits, most significant bit of the hash first: `all.h0`, `2025-01-13.h10`. Below a bit only bits.
+Any of these may carry bits of the key hash, the most significant first: `all.h0`, `2025-01-13.h10`. Below a bit only bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from import_platform.errors import ConfigError, InvariantBroken
 
 ALL = "all"
 NULL = "null"
-WIDTH_EXPONENT_MAX = 18  # 10**18 is the widest power of ten that fits into a 64-bit integer
+NUMBER_MAX = 9 * 10**18
+"""Numbers outside [-NUMBER_MAX, NUMBER_MAX) go to `null`; the bound fits 64 bits, so any database accepts it."""
+WIDTH_EXPONENT_MAX = 18  # 10**18 is the widest power of ten below that
 BITS_MAX = 32
 """Past 2**32 leaves a leaf holds one key: more bits would not make it smaller."""
 
@@ -34,7 +36,7 @@ _BITS = re.compile(rf"[01]{{1,{BITS_MAX}}}", re.ASCII)
 
 @dataclass(frozen=True)
 class Level:
-    """What one split step makes of a leaf; exactly one field is set. `str()` is for people: `day`, `width 100`, `1 hash bits`."""
+    """What one split step makes of a leaf; exactly one field is set. People read `day`, `width 100`, `1 hash bits`."""
 
     granularity: Granularity | None = None
     width: int | None = None
@@ -75,7 +77,9 @@ def _is_base(base: str, partition: PartitionSpec) -> bool:
         return True
     if isinstance(partition, NumberPartition):
         number = _NUMBER.fullmatch(base)
-        return number is not None and len(number[1]) <= WIDTH_EXPONENT_MAX + 1
+        if number is None or len(number[1]) > WIDTH_EXPONENT_MAX + 1 or len(number[2]) > 20:
+            return False
+        return -NUMBER_MAX <= int(number[1]) * int(number[2]) < NUMBER_MAX
     time = _TIME.fullmatch(base)
     return time is not None and (time[3] is None or int(time[3]) <= calendar.monthrange(int(time[1]), int(time[2]))[1])
 
@@ -85,7 +89,7 @@ def _allowed(partition: PartitionSpec) -> str:
         return "all, or all.h followed by hash bits such as all.h01"
     if isinstance(partition, TimePartition):
         return "2025, 2025-01, 2025-01-13, 2025-01-13T05 or null, each with hash bits (2025-01.h01) or without"
-    return "n<width>_<index> such as n1000_-3 (width a power of ten) or null, each with hash bits (n1000_5.h01) or without"
+    return "n<width>_<index> such as n1000_-3 (width a power of ten) or null, each with hash bits (n10_5.h01) or without"
 
 
 def granularity_of(base: str) -> Granularity:
@@ -134,8 +138,37 @@ def covers(ancestor: str, leaf: str, partition: PartitionSpec) -> bool:
     return ancestor == leaf or ancestor in ancestors(leaf, partition)
 
 
+def overlaps(base: str, leaf: str, partition: PartitionSpec) -> bool:
+    """True if a row of the base can be in the leaf, whichever is finer: what a backfill of the base looks at."""
+    return covers(base, base_of(leaf), partition) or covers(base_of(leaf), base, partition)
+
+
+def sort_key(leaf: str) -> tuple[str, int, int, str]:
+    """Orders leaves by their rows (numbers by value, then width), hash bits within their base, `null` last."""
+    base = base_of(leaf)
+    if _NUMBER.fullmatch(base):
+        width, index = width_and_index(base)
+        return "", index * width, -width, bits_of(leaf)
+    return ("~" if base == NULL else base), 0, 0, bits_of(leaf)
+
+
+def summarised(bases: Collection[str], partition: PartitionSpec, *, limit: int) -> list[str]:
+    """The bases in order; while they are more than `limit`, those of the finest level give way to their parents.
+
+    What is left covers every base and is prefix-free where the bases are. More than `limit` remain only as roots.
+    """
+    kept = set(bases)
+    while len(kept) > limit:
+        depths = {base: len(ancestors(base, partition)) for base in kept}
+        deepest = max(depths.values())
+        if deepest == 0:
+            break
+        kept = {(parent_base(base, partition) or base) if depths[base] == deepest else base for base in kept}
+    return sorted(kept, key=sort_key)
+
+
 def split_children(leaf: str, partition: PartitionSpec, *, finest: Granularity = Granularity.HOUR) -> Level | None:
-    """The level one split down: time to `finest` (DAY for date columns) or number to width 1, then hash bits; None when those end."""
+    """The level one split down; None past the last hash bit. `finest` ends the levels of time: DAY for date columns."""
     base, bits = base_of(leaf), bits_of(leaf)
     if bits or base in (ALL, NULL):
         return Level(bits=len(bits) + 1) if len(bits) < BITS_MAX else None

@@ -1,11 +1,11 @@
 """Names of sources, schemas, tables and columns as single parts of paths, asset keys and partition definitions.
 
-An escaped name uses `[A-Za-z0-9_.-]` only, is never empty, and begins with a letter, a digit or `-`: readers of Delta tables
-hide what begins with `_` or `.`, and no part can be `.`, `..` or hold a slash. Ordinary names stay as they are.
+An escaped name uses `[A-Za-z0-9_.-]` only, is never empty, and begins with a letter, a digit or `-`: readers of Delta
+tables hide what begins with `_` or `.`, and no part can be `.`, `..` or hold a slash. Ordinary names stay as they are.
 
     orders  ->  orders        sales-2024  ->  sales-2024      (letters, digits, `_` and `-` inside a name)
     a b     ->  a.20b         naïve       ->  na.C3.AFve      (others: `.` and two hex digits per byte of UTF-8)
-    _ops    ->  -.5Fops       ..          ->  -.2E.2E         (a first character that would need care: `-` before the escape)
+    _ops    ->  -.5Fops       ..          ->  -.2E.2E         (a first character outside letters and digits)
 
 Upper case is kept, so names that differ only in case need a case-sensitive file system.
 """

@@ -1,8 +1,8 @@
 """The leaves of a table prepared for placing many rows at once: sorted numbers per level and one trie of hash bits.
 
-Nodes of a level are numbered, so that a batch is placed by integer arithmetic and only the names it really needs are spelled:
-years and months since 1970, days and hours since 1970-01-01, and for numbers the index. A code is an index into `names`; a
-negative code is a table of the trie (`-1 - table`), to be followed with the row's hash.
+Nodes of a level are numbered, so that a batch is placed by integer arithmetic and only the names it needs are spelled:
+years and months since 1970, days and hours since 1970-01-01, and for numbers the index. A code is an index into
+`names`; a negative code is a table of the trie (`-1 - table`), to be followed with the row's hash.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from import_platform.core.leaf import (
     width_and_index,
     with_bits,
 )
-from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec
+from import_platform.core.table import Granularity, HashPartition, PartitionSpec
 
 STRIDE_BITS: Final = 6
 """Bits one trie table decides. Two thousand bases with one bit each then take half a megabyte."""
 STRIDE: Final = 1 << STRIDE_BITS
 
-Level = Granularity | int
+NodeLevel = Granularity | int
 """A level of the tree without bits: a granularity, or the width of a number leaf."""
 Numbers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
@@ -67,14 +67,14 @@ _NO_NODES: Final = LevelNodes(np.empty(0, np.int64), np.empty(0, np.int32), np.e
 
 @dataclass(frozen=True)
 class Placement:
-    """The leaves of a table, ready for `assign`. `root` is the code of `all` for hash partitions, else that of `null`."""
+    """The leaves of a table, ready for `assign`. `root` is the code of `all` for a hash partition, else of `null`."""
 
     names: tuple[str, ...]
     root: int
-    levels: dict[Level, LevelNodes]
+    levels: dict[NodeLevel, LevelNodes]
     trie: Codes
 
-    def at(self, level: Level) -> LevelNodes:
+    def at(self, level: NodeLevel) -> LevelNodes:
         return self.levels.get(level, _NO_NODES)
 
 
@@ -126,6 +126,7 @@ def placement(
     """
     for name in leaves | interior:
         validate(name, partition)
+    leaves -= interior
     above = frozenset(interior).union(*(ancestors(name, partition) for name in leaves | interior))
     hashed = {base_of(name) for name in leaves | above if bits_of(name)}
     covered = {base for name in leaves | above if not bits_of(name) for base in ancestors(name, partition)}
@@ -147,9 +148,9 @@ def _splits_by_bits(base: str, partition: PartitionSpec, finest: Granularity) ->
     return not bits_of(base) and level is not None and level.bits is not None
 
 
-def _levels(builder: _Builder, known: Collection[str], above: Collection[str]) -> dict[Level, LevelNodes]:
-    codes: dict[Level, dict[int, int]] = {}
-    over: dict[Level, set[int]] = {}
+def _levels(builder: _Builder, known: Collection[str], above: Collection[str]) -> dict[NodeLevel, LevelNodes]:
+    codes: dict[NodeLevel, dict[int, int]] = {}
+    over: dict[NodeLevel, set[int]] = {}
     for base in known:
         level, number = node_number(base)
         codes.setdefault(level, {})[number] = builder.code(base)
@@ -168,7 +169,7 @@ def _level_nodes(codes: dict[int, int], over: Iterable[int]) -> LevelNodes:
     )
 
 
-def node_number(base: str) -> tuple[Level, int]:
+def node_number(base: str) -> tuple[NodeLevel, int]:
     """Level and number of a datetime or number base other than `null`."""
     if base.startswith("n"):
         return width_and_index(base)
