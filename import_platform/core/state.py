@@ -75,7 +75,7 @@ class Attempt:
 
     `base_sync_attempt` is the sync that was last in the lake when it began: if a third one is there at a flush, this
     attempt was overtaken. `start_version` is the Delta version then, -1 for no table. `ceiling` is the cursor value
-    that is complete once the attempt is.
+    that is complete once the attempt is. A backfill replaces `range_files`, the files of its range at `start_version`.
     """
 
     id: str
@@ -87,6 +87,7 @@ class Attempt:
     ceiling: CursorValue | None = None
     settled: bool = False
     key: str = ""
+    range_files: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self) | {"started_at": self.started_at.isoformat()}, sort_keys=True).encode()
@@ -94,7 +95,7 @@ class Attempt:
 
 def attempt_from_json(data: bytes) -> Attempt:
     value = json.loads(data)
-    return Attempt(**value | {"kind": AttemptKind(value["kind"]),
+    return Attempt(**value | {"kind": AttemptKind(value["kind"]), "range_files": tuple(value["range_files"]),
                               "started_at": datetime.fromisoformat(value["started_at"])})
 
 

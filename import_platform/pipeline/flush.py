@@ -25,6 +25,10 @@ TRIES = 20
 BACKOFF_SECONDS = 0.05
 
 
+class RangeChanged(CommitConflict):
+    """Another writer changed the range of a backfill since its pass began; the pass starts over."""
+
+
 @dataclass(frozen=True)
 class StagedRows:
     """The rows of consecutive chunks of one attempt."""
@@ -77,6 +81,8 @@ class Flush:
             try:
                 if self._attempt_once(snapshot, state):
                     return
+            except RangeChanged:
+                raise
             except (CommitConflict, CommitOutcomeUnknown) as error:
                 self._table.context.observer.note(self._table.spec.id, f"{error.message}; looking again")
         raise CommitConflict("other writers won every round", table=self._table.spec.id, rounds=TRIES,
@@ -132,9 +138,11 @@ class Flush:
         if self._attempt.kind is AttemptKind.FULL_REFRESH:
             return snapshot.files["path"].to_list()
         if self._attempt.kind is AttemptKind.BACKFILL:
-            partition = self._table.identity.partition
-            return [path for path, leaf in zip(snapshot.files["path"], snapshot.files["leaf"], strict=True)
-                    if covers(self._attempt.key, leaf, partition)]
+            now = range_files(self._table, snapshot, self._attempt.key)
+            if set(now) != set(self._attempt.range_files):
+                raise RangeChanged("the range changed while it was read", table=self._table.spec.id,
+                                   partition=self._attempt.key, remedy="Run the backfill again.")
+            return now
         return []
 
     def _merge_into(self, schema: pa.Schema) -> Merge:
@@ -199,6 +207,14 @@ class Flush:
             gone = set(plan.removes)
             leaves |= {leaf for path, leaf in zip(before.files["path"], before.files["leaf"], strict=True) if path in gone}
         report.partitions_touched += len(leaves)
+
+
+def range_files(table: OpenTable, snapshot: Snapshot | None, key: str) -> list[str]:
+    """The files of every leaf that lies in the range of a base key."""
+    if snapshot is None:
+        return []
+    return [path for path, leaf in zip(snapshot.files["path"], snapshot.files["leaf"], strict=True)
+            if covers(key, leaf, table.identity.partition)]
 
 
 def _removed_rows(before: Snapshot | None, merged: Merged) -> int:

@@ -19,12 +19,12 @@ from import_platform.core.state import (
     resumable,
 )
 from import_platform.core.table import SyncMode
-from import_platform.errors import ImportPlatformError
+from import_platform.errors import ImportPlatformError, Overtaken
 from import_platform.io.ledger import record_rejected
 from import_platform.io.memory import PeakMemory, release_unused
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
-from import_platform.pipeline.flush import Flush
+from import_platform.pipeline.flush import Flush, RangeChanged, range_files
 
 RESUME_WITHIN = timedelta(days=7)
 FLUSH_CHUNKS = 16
@@ -50,7 +50,14 @@ def backfill_table(context: TableContext, key: str) -> SyncReport:
     """
     def work(table: OpenTable, report: SyncReport) -> None:
         validate(key, table.identity.partition)
-        _Sync(table, report, AttemptKind.BACKFILL, key=key).run()
+        for last in (False, False, True):
+            try:
+                return _Sync(table, report, AttemptKind.BACKFILL, key=key).run()
+            except RangeChanged:
+                if last:
+                    raise
+                context.observer.note(context.table_id, "another run changed the partition meanwhile; reading it again")
+                table = open_table(context)
 
     return _reported(context, work)
 
@@ -145,7 +152,11 @@ class _Sync:
         rejected = [(c.number, self.table.staging.rejected(attempt.id, c)) for c in chunks if c.rejected_rows]
         if rejected:
             record_rejected(context.lake, self.table.spec.source, self.table.spec.name, attempt.id, rejected)
-        Flush(self.table, attempt, chunks, self.report, complete=complete, tail=tail).run()
+        try:
+            Flush(self.table, attempt, chunks, self.report, complete=complete, tail=tail).run()
+        except (Overtaken, RangeChanged):
+            self.table.staging.discard(attempt.id)
+            raise
 
     def _resumed(self, state: TableState) -> tuple[Attempt | None, list[Checkpoint]]:
         """The open attempt to go on with, if any; what cannot be resumed is deleted."""
@@ -192,6 +203,7 @@ class _Sync:
             id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}", kind=self.kind, base_sync_attempt=state.sync_attempt,
             start_version=snapshot.version if snapshot else -1, started_at=now,
             after=state.cursor if windowed else None, ceiling=ceiling.value if ceiling else None,
-            settled=bool(ceiling and ceiling.settled), key=self.key)
+            settled=bool(ceiling and ceiling.settled), key=self.key,
+            range_files=tuple(range_files(self.table, snapshot, self.key)) if self.key else ())
         self.table.staging.begin(attempt)
         return attempt
