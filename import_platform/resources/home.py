@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 
 from import_platform.errors import ConfigError
 
@@ -61,15 +62,22 @@ def prepare_home(home: Path) -> None:
     os.environ["DAGSTER_HOME"] = str(home)
 
 
-def open_instance(home: Path) -> dg.DagsterInstance:
+_NO_OUTPUT = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
+
+
+def open_instance(home: Path, *, keep_output: bool = True) -> dg.DagsterInstance:
     """The instance of this home, created where needed; use it as a context manager.
+
+    `keep_output` False leaves this process's stdout and stderr alone: Dagster would otherwise divert both into files
+    while a step runs, and with them a terminal's progress bars.
 
     Raises:
         ConfigError: the folder cannot be written, or its dagster.yaml is not understood.
     """
     prepare_home(home)
     try:
-        return dg.DagsterInstance.from_config(str(home))
+        overrides = {} if keep_output else _NO_OUTPUT
+        return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
     except dg.DagsterError as error:
         raise ConfigError("the Dagster home cannot be opened", path=str(home / "dagster.yaml"),
                           reason=str(error).splitlines()[0][:200],

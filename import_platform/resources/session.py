@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from import_platform.core.report import Observer, SyncReport
+from import_platform.errors import ImportPlatformError
 
 MAX_RUN_SECONDS = 1800.0
 """A scheduled sync ends at a checkpoint after this long, so that one huge table never freezes its source."""
@@ -25,6 +26,7 @@ class Session:
     max_run_seconds: float = MAX_RUN_SECONDS
     patient: bool = True
     reports: dict[str, SyncReport] = field(default_factory=dict)
+    errors: dict[str, ImportPlatformError] = field(default_factory=dict)
     interrupted: bool = False
 
 

@@ -1,0 +1,94 @@
+"""One table synced or backfilled inside a Dagster step, with everything the asset pages show recorded.
+
+The asset and the "sync now" job both end here, so a sync looks the same however it was started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from import_platform.assets.failure import for_unexpected, retry_or_failure
+from import_platform.assets.metadata import added, sync_metadata
+from import_platform.assets.partitions import record_partitions
+from import_platform.core.report import Observer, Status, SyncReport
+from import_platform.core.table import DeclaredTable
+from import_platform.errors import ImportPlatformError
+from import_platform.pipeline.context import TableContext
+from import_platform.pipeline.inspect import TableStatus, table_status
+from import_platform.pipeline.sync import backfill_table, sync_table
+from import_platform.resources.interrupts import stop_on_signals
+from import_platform.resources.naming import table_id
+from import_platform.resources.platform import PlatformResource, SourceConfig
+from import_platform.resources.process import tag_run
+from import_platform.resources.run_log import RunLog
+from import_platform.resources.session import Session, current_session
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step hands to Dagster for the table as a whole; `status` is None while the lake has no such table."""
+
+    report: SyncReport
+    status: TableStatus | None
+    metadata: dict[str, Any]
+
+
+def materialize_table(context: Any, platform: PlatformResource, config: SourceConfig, declared: DeclaredTable, *,
+                      keys: Sequence[str] = (), full_refresh: bool = False) -> Outcome:
+    """Backfills the ranges of `keys`, or without keys syncs the table; then records partitions.
+
+    `context` is that of an op or of an asset. Raises what Dagster understands: RetryRequested for what can heal by
+    itself, Failure otherwise, DagsterExecutionInterruptedError when the run was asked to stop.
+    """
+    session, name = current_session(), table_id(config.name, declared.name)
+    tag_run(context.instance, context.run)
+    with _translated(context, session, name), stop_on_signals() as stop:
+        lake = platform.lake()
+        before = table_status(lake, config.name, declared.name)
+        with platform.table(config, declared, observer=_observer(context, session), stop=stop,
+                            max_run_seconds=session.max_run_seconds) as table:
+            budget_bytes = table.budget.total_bytes
+            report = _work(table, keys, full_refresh)
+        after = table_status(lake, config.name, declared.name)
+        session.reports[name] = report
+        if after is not None:
+            record_partitions(context, config.name, declared.name, before=before, after=after, skip=keys)
+        if stop():
+            session.interrupted = True
+            raise dg.DagsterExecutionInterruptedError
+    return Outcome(report, after, sync_metadata(report, before, after, budget_bytes=budget_bytes))
+
+
+def _work(table: TableContext, keys: Sequence[str], full_refresh: bool) -> SyncReport:
+    if not keys:
+        return sync_table(table, full_refresh=full_refresh)
+    report = backfill_table(table, keys[0])
+    for key in keys[1:]:
+        if report.status is not Status.CHECKPOINTED:
+            report = added(report, backfill_table(table, key))
+    return report
+
+
+def _observer(context: Any, session: Session) -> Observer:
+    return session.observer or RunLog(context.log)
+
+
+@contextmanager
+def _translated(context: Any, session: Session, name: str) -> Iterator[None]:
+    """Turns errors into what Dagster acts on, and leaves the table's report with its caller either way."""
+    try:
+        yield
+    except ImportPlatformError as error:
+        report = getattr(error, "report", None) or SyncReport(table=name)
+        report.status, report.error = Status.FAILED, str(error)
+        session.reports[name], session.errors[name] = report, error
+        raise retry_or_failure(error, report, retries=context.retry_number, patient=session.patient) from None
+    except Exception as error:
+        failure = for_unexpected(error)
+        session.reports[name] = SyncReport(table=name, status=Status.FAILED, error=failure.description)
+        raise failure from None

@@ -1,0 +1,93 @@
+"""One external table as one partitioned Dagster asset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from import_platform.assets.materialize import Outcome, materialize_table
+from import_platform.core.table import (
+    DeclaredTable,
+    HashPartition,
+    NumberPartition,
+    PartitionSpec,
+    TimePartition,
+)
+from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, partitions_def, pool
+from import_platform.resources.platform import PlatformResource, SourceConfig
+
+Evaluate = Callable[[Outcome], list[dg.AssetCheckResult]]
+
+
+class TableConfig(dg.Config):
+    """What one run may ask of a table."""
+
+    full_refresh: bool = False
+
+
+@dataclass(frozen=True)
+class Dressing:
+    """What the asset's page shows before anything ran, and what is verified after each run."""
+
+    description: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    check_specs: Sequence[dg.AssetCheckSpec] = ()
+    evaluate: Evaluate = lambda outcome: []
+    stale_after: timedelta | None = None
+
+
+def table_asset(config: SourceConfig, declared: DeclaredTable, dressing: Dressing) -> dg.AssetsDefinition:
+    """A run with a partition key re-imports that range; a run without one is a sync in the table's own mode."""
+    key = asset_key(config.name, declared.name)
+    freshness = dressing.stale_after and dg.FreshnessPolicy.time_window(fail_window=dressing.stale_after)
+
+    @dg.multi_asset(
+        name=op_name(config.name, declared.name),
+        specs=[dg.AssetSpec(key, description=dressing.description, metadata=dressing.metadata, group_name=config.name,
+                            kinds={config.connection.kind, "deltalake"}, freshness_policy=freshness or None,
+                            tags={SOURCE_TAG: config.name})],
+        partitions_def=partitions_def(config.name, declared.name),
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        pool=pool(config.name, declared.name),
+        check_specs=dressing.check_specs,
+    )
+    def sync(context: dg.AssetExecutionContext, config: TableConfig, platform: PlatformResource) -> dg.MaterializeResult[Any]:
+        outcome = materialize_table(context, platform, source, declared, keys=asked_keys(context),
+                                    full_refresh=config.full_refresh)
+        return dg.MaterializeResult(asset_key=key, metadata=outcome.metadata, check_results=dressing.evaluate(outcome))
+
+    source = config
+    return sync
+
+
+def asked_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
+    """Partition keys this run was launched for; empty for a sync. A backfill's runs carry a range even for one key."""
+    return list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else ()
+
+
+def description(config: SourceConfig, declared: DeclaredTable, *, sync_now_url: str) -> str:
+    """Markdown: where the table comes from, how it is kept fresh, and how to sync it now."""
+    cursor = f" by `{declared.cursor}`" if declared.cursor else ""
+    mode = f"{declared.sync}{cursor}" if declared.sync else "chosen from what the source reveals"
+    key = ", ".join(declared.primary_key) if declared.primary_key else "the source's own"
+    schedule = declared.schedule or config.schedule
+    return "\n\n".join([
+        f"Table `{declared.name}` of the {config.connection.kind} source `{config.name}`.",
+        f"Sync mode: {mode}. Primary key: {key}. Partitions: {layout(declared.partition)}. "
+        f"Schedule: {f'`{schedule}`' if schedule else 'none'}.",
+        f"[Sync this table now]({sync_now_url}). *Materialize* loads partitions again from the source.",
+    ])
+
+
+def layout(partition: PartitionSpec | None) -> str:
+    if isinstance(partition, TimePartition):
+        return f"{partition.granularity} of `{partition.column}`"
+    if isinstance(partition, NumberPartition):
+        return f"{partition.width:,} values of `{partition.column}` each"
+    if isinstance(partition, HashPartition):
+        return f"{2**partition.bits} by hash of the key" if partition.bits else "one for all rows"
+    return "chosen at the first sync"

@@ -1,0 +1,168 @@
+"""The attributes of a defs.yaml: what may be written, checked, and turned into the platform's own values.
+
+The pydantic models are both the schema that `dg check yaml` and editors use and the check that loading runs.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from dagster._utils.schedules import is_valid_cron_schedule
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    WithJsonSchema,
+    model_validator,
+)
+
+from import_platform.core.table import (
+    DeclaredTable,
+    Granularity,
+    HashPartition,
+    NumberPartition,
+    PartitionSpec,
+    SyncMode,
+    TimePartition,
+)
+from import_platform.errors import ConfigError
+from import_platform.resources.connection import Connection, foreign_templates
+from import_platform.sources.registry import check_connection_keys
+
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
+HASH_LEAVES_MAX = 1 << 16
+
+
+def _flat_optionals(schema: dict[str, Any]) -> None:
+    """Says `type: [string, null]` instead of anyOf, so that a validator names the wrong value and not the whole block."""
+    for name, field in schema.get("properties", {}).items():
+        options = [option for option in field.get("anyOf", ()) if option != {"type": "null"}]
+        if len(options) == 1 and "type" in options[0]:
+            rest = {key: value for key, value in field.items() if key != "anyOf"}
+            schema["properties"][name] = rest | options[0] | {"type": [options[0]["type"], "null"]}
+            if "enum" in options[0]:
+                schema["properties"][name]["enum"] = [*options[0]["enum"], None]
+
+
+class _Yaml(BaseModel):
+    # Input is hidden because pydantic would otherwise quote whatever stands in the file, secrets included.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra=_flat_optionals)
+
+
+def _source_name(name: str) -> str:
+    if not NAME_PATTERN.fullmatch(name):
+        raise ValueError("must start with a letter a-z and go on with a-z, 0-9 or _")
+    return name
+
+
+def _cron(schedule: str) -> str:
+    if not is_valid_cron_schedule(schedule):
+        raise ValueError("must be a cron schedule of five parts such as */15 * * * *")
+    return schedule
+
+
+def _column(name: str) -> str:
+    if not name:
+        raise ValueError("must be the name of a column of the source")
+    return name
+
+
+Cron = Annotated[StrictStr, AfterValidator(_cron)]
+Column = Annotated[StrictStr, AfterValidator(_column)]
+
+
+class PartitionYaml(_Yaml):
+    """How rows are laid out in leaves: by time, by number, or by a hash of the key."""
+
+    column: Column | None = Field(None, description="date, timestamp or integer column")
+    granularity: Literal["year", "month", "day", "hour"] | None = Field(None, description="for a date or timestamp column")
+    width: Annotated[int, Field(strict=True)] | None = Field(None, description="for an integer column: a power of ten")
+    hash: Annotated[int, Field(strict=True)] | None = Field(None, description="number of leaves: a power of two")
+    stable: StrictBool = Field(False, description="true promises that a row's value never changes")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> PartitionYaml:
+        given = [name for name in ("granularity", "width", "hash") if getattr(self, name) is not None]
+        if len(given) != 1 or (self.column is None) != (given == ["hash"]):
+            raise ValueError("must be {column, granularity}, {column, width}, {hash} or none")
+        if self.width is not None and not re.fullmatch("10{0,18}", str(self.width)):
+            raise ValueError("width must be a power of ten such as 1000000")
+        if self.hash is not None and not (1 <= self.hash <= HASH_LEAVES_MAX and self.hash.bit_count() == 1):
+            raise ValueError("hash must be a power of two such as 16")
+        return self
+
+    def spec(self) -> PartitionSpec:
+        if self.hash is not None:
+            return HashPartition(self.hash.bit_length() - 1)
+        assert self.column is not None
+        if self.granularity is not None:
+            return TimePartition(self.column, Granularity(self.granularity), self.stable)
+        assert self.width is not None
+        return NumberPartition(self.column, self.width, self.stable)
+
+
+def _none_is_one_leaf(value: Any) -> Any:
+    return {"hash": 1} if value == "none" else value
+
+
+Partition = Annotated[PartitionYaml | None, BeforeValidator(_none_is_one_leaf),
+                      WithJsonSchema(PartitionYaml.model_json_schema() | {"type": ["object", "string", "null"]})]
+
+
+class TableYaml(_Yaml):
+    """One table. What is left out is chosen from what the source reveals; `import-platform tables SOURCE` explains it."""
+
+    name: Annotated[StrictStr, Field(min_length=1)]
+    sync: Literal["full_refresh", "incremental", "append"] | None = None
+    cursor: Column | None = Field(None, description="the column that orders changes")
+    primary_key: Annotated[list[Column], Field(min_length=1)] | None = None
+    partition: Partition = None
+    schedule: Cron | None = Field(None, description="instead of the source's schedule")
+
+    def declared(self) -> DeclaredTable:
+        return DeclaredTable(
+            name=self.name, sync=SyncMode(self.sync) if self.sync else None, cursor=self.cursor, schedule=self.schedule,
+            primary_key=tuple(self.primary_key) if self.primary_key is not None else None,
+            partition=self.partition.spec() if self.partition is not None else None,
+        )
+
+
+def _connection(template: Any) -> Any:
+    if not isinstance(template, dict) or not isinstance(template.get("kind"), str):
+        raise ValueError("must be a mapping with a `kind`, such as {kind: postgres, dsn: '{{ env.SHOP_DSN }}'}")
+    foreign = foreign_templates(template)
+    if foreign:
+        raise ValueError(f"only {{{{ env.NAME }}}} is understood in a connection, {', '.join(foreign)} holds something else")
+    try:
+        check_connection_keys(template)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return template
+
+
+class SourceYaml(_Yaml):
+    """A source of tables, imported into the lake as one partitioned asset each."""
+
+    name: Annotated[StrictStr, AfterValidator(_source_name)]
+    # Any: a schema violation quotes the value, and a connection may hold a secret.
+    connection: Annotated[Any, AfterValidator(_connection)] = Field(description="kind and how to reach the source")
+    schedule: Cron | None = Field(None, description="cron, for every table without its own")
+    tables: list[TableYaml] | None = Field(None, description="left out: every table found")
+
+    @model_validator(mode="after")
+    def _no_table_twice(self) -> SourceYaml:
+        names = [table.name for table in self.tables or ()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"tables lists {', '.join(twice)} more than once")
+        return self
+
+    def declared_connection(self) -> Connection:
+        return Connection(self.connection)
+
+

@@ -1,0 +1,106 @@
+"""Wires one declared source: its assets with their checks, its jobs and its schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import dagster as dg
+from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
+
+from import_platform.assets.materialize import Outcome, materialize_table
+from import_platform.assets.metadata import found_schema
+from import_platform.assets.table_asset import Dressing, description, table_asset
+from import_platform.checks import table_checks
+from import_platform.components.origin import Origin
+from import_platform.core.table import DeclaredTable
+from import_platform.jobs.discovery import discovery_job, discovery_schedule
+from import_platform.jobs.due import cron_of, interval
+from import_platform.jobs.schedules import sync_schedules
+from import_platform.jobs.sync_jobs import asset_sync_job, sync_now
+from import_platform.resources.naming import asset_key, sync_now_job
+from import_platform.resources.platform import PlatformResource, SourceConfig
+from import_platform.resources.project import read_settings
+from import_platform.resources.snapshots import Snapshot
+
+CODE_LOCATION = "import_platform"
+SPARE_TIME = timedelta(hours=1)
+"""A table is stale after two of its schedule's longest pauses and this, so that one slow or skipped tick is no alarm."""
+
+PLATFORM = PlatformResource()
+
+
+def source_definitions(config: SourceConfig, tables: Sequence[DeclaredTable] | None, *, origin: Origin | None,
+                       snapshot: Snapshot | None) -> dg.Definitions:
+    """Everything Dagster shows of the source. `tables` None means every table of the snapshot; without one, none yet."""
+    known = known_tables(tables, snapshot)
+    discover = discovery_job(config, tables, known=len(known))
+    definitions = dg.Definitions(jobs=[discover], schedules=[discovery_schedule(config, discover)],
+                                 resources={"platform": PLATFORM})
+    if not known:
+        return definitions
+    job = asset_sync_job(config, known)
+    return dg.Definitions.merge(definitions, dg.Definitions(
+        assets=[table_asset(config, table, _dressing(config, table, origin, snapshot)) for table in known],
+        jobs=[job, sync_now(config, known, _sync_and_record(config))],
+        schedules=sync_schedules(config, known, job),
+        resources={"platform": PLATFORM}))
+
+
+def known_tables(tables: Sequence[DeclaredTable] | None, snapshot: Snapshot | None) -> tuple[DeclaredTable, ...]:
+    if tables is not None:
+        return tuple(tables)
+    return tuple(DeclaredTable(table.name) for table in snapshot.tables) if snapshot else ()
+
+
+def _dressing(config: SourceConfig, table: DeclaredTable, origin: Origin | None, snapshot: Snapshot | None) -> Dressing:
+    key = asset_key(config.name, table.name)
+    metadata: dict[str, Any] = {"source": config.name, "source_kind": config.connection.kind}
+    found = snapshot.table(table.name) if snapshot else None
+    if found is not None:
+        metadata["dagster/column_schema"] = found_schema(found)
+        if found.row_estimate >= 0:
+            metadata["source_row_estimate"] = found.row_estimate
+    if origin is not None:
+        metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue([dg.LocalFileCodeReference(
+            str(origin.path), origin.table_lines.get(table.name, origin.line), label="defs.yaml")])
+    cron = cron_of(config, table)
+    return Dressing(
+        description=description(config, table, sync_now_url=sync_now_url(config.name, table.name)),
+        metadata=metadata, check_specs=table_checks.specs(key), evaluate=lambda outcome: _results(key, outcome),
+        stale_after=2 * interval(cron, datetime.now(UTC)) + SPARE_TIME if cron else None)
+
+
+def _verdicts(outcome: Outcome) -> list[table_checks.Verdict]:
+    limit_bytes = read_settings().partition_max_bytes
+    return table_checks.verdicts(outcome.report, outcome.status, partition_max_bytes=limit_bytes)
+
+
+def _results(key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckResult]:
+    return [table_checks.as_result(verdict, key) for verdict in _verdicts(outcome)]
+
+
+def _sync_and_record(config: SourceConfig) -> Any:
+    """What an op of the sync-now job does: the asset's own work, and as events what an asset would return."""
+    def run_table(context: dg.OpExecutionContext, platform: PlatformResource, table: DeclaredTable, full_refresh: bool) -> None:
+        outcome = materialize_table(context, platform, config, table, full_refresh=full_refresh)
+        key = asset_key(config.name, table.name)
+        context.log_event(dg.AssetMaterialization(asset_key=key, metadata=outcome.metadata))
+        for verdict in _verdicts(outcome):
+            context.log_event(table_checks.as_evaluation(verdict, key))
+
+    return run_table
+
+
+def sync_now_url(source: str, table: str) -> str:
+    """A path of the UI: the Launchpad of the source's sync-now job with this table filled in."""
+    config = quote(f"tables: [{table!r}]\nfull_refresh: false\n")
+    return f"/locations/{quote(code_location())}/jobs/{sync_now_job(source)}/playground/setup?config={config}"
+
+
+def code_location() -> str:
+    """What the loading process calls this code location; the project's own name outside of one."""
+    name = DefinitionsLoadContext.get().code_location_name if DefinitionsLoadContext.is_set() else None
+    return name or CODE_LOCATION

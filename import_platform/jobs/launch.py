@@ -1,0 +1,157 @@
+"""Syncs and backfills started from this process but run through Dagster, so that the UI shows run, log and partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from import_platform.core.report import Observer, Silent, Status, SyncReport
+from import_platform.errors import ConfigError, ImportPlatformError, Interrupted, TableBusy
+from import_platform.jobs.dead_runs import WAIT_SECONDS, end_dead_runs, wait_for_pools
+from import_platform.jobs.discovery import discover_source
+from import_platform.jobs.selection import Declarations, DeclaredSource, Selected, select
+from import_platform.resources.home import open_instance
+from import_platform.resources.interrupts import stop_on_signals
+from import_platform.resources.naming import asset_key, op_name, partitions_def, pool, sync_job, table_id
+from import_platform.resources.platform import PlatformResource
+from import_platform.resources.process import process_tags
+from import_platform.resources.project import read_settings
+from import_platform.resources.session import Session, session
+
+UNLIMITED_SECONDS = float("inf")
+"""A person who started a sync wants it done; only scheduled ones end at a time limit."""
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""The terminal shows progress and reports; Dagster's own lines are kept in the run's log."""
+
+
+def launch_sync(selection: Sequence[str], *, sources: Declarations, full_refresh: bool = False,
+                observer: Observer | None = None, wait_seconds: float = WAIT_SECONDS) -> list[SyncReport]:
+    """Syncs the selected tables (`shop`, `shop/orders`; nothing means everything), one Dagster run per source.
+
+    One report per table, in order; a failed one says so and leaves the others alone. Broken sources give a failed
+    report too when everything was selected.
+
+    Raises:
+        ConfigError: an unknown or broken source or table was named, or settings are wrong; nothing ran.
+        Interrupted: stopped after a checkpoint; its `reports` holds what is known of the tables until then.
+    """
+    chosen = select(sources, selection)
+    with _Launcher(observer, wait_seconds) as launcher:
+        reports = [] if selection else [_failed(broken.name, str(broken.error)) for broken in sources.broken]
+        for part in chosen:
+            reports += launcher.sync(part, full_refresh=full_refresh)
+            launcher.check_interrupted(reports)
+    return reports
+
+
+def launch_backfill(table: str, keys: Sequence[str], *, sources: Declarations, observer: Observer | None = None,
+                    wait_seconds: float = WAIT_SECONDS) -> list[SyncReport]:
+    """Re-imports the ranges of partition `keys` of `SOURCE/TABLE`, one Dagster run and one report per key, in order.
+
+    Raises as `launch_sync`.
+    """
+    if "/" not in table:
+        raise ConfigError("a backfill needs SOURCE/TABLE", found=table[:200], remedy="Write it like shop/orders.")
+    [part] = select(sources, [table])
+    with _Launcher(observer, wait_seconds) as launcher:
+        reports: list[SyncReport] = []
+        for key in dict.fromkeys(keys):
+            reports.append(launcher.backfill(part, key))
+            launcher.check_interrupted(reports)
+    return reports
+
+
+class _Launcher:
+    """One open instance and one session for all runs of a command."""
+
+    def __init__(self, observer: Observer | None, wait_seconds: float) -> None:
+        self._session = Session(observer or Silent(), max_run_seconds=UNLIMITED_SECONDS, patient=False)
+        self._wait_seconds = wait_seconds
+        self._home = read_settings().home
+
+    def __enter__(self) -> _Launcher:
+        self._instance = open_instance(self._home, keep_output=False)
+        end_dead_runs(self._instance)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._instance.dispose()
+
+    def check_interrupted(self, reports: list[SyncReport]) -> None:
+        if self._session.interrupted:
+            error = Interrupted("stopped after a checkpoint", remedy="The next sync goes on from there.")
+            error.report = reports
+            raise error
+
+    def sync(self, part: Selected, *, full_refresh: bool) -> list[SyncReport]:
+        """Reports of the part's tables, in order; a source that cannot even be listed gives one report by its name."""
+        source = part.source
+        try:
+            self._discover_if_unknown(source)
+        except ImportPlatformError as error:
+            return [_failed(source.name, str(error))]
+        names = part.tables or tuple(table.name for table in source.known_tables())
+        busy = self._wait(source, names)
+        free = [name for name in names if name not in busy]
+        ops = {op_name(source.name, name): {"config": {"full_refresh": full_refresh}} for name in free}
+        if free:
+            self._run(source, free, {"ops": ops} if full_refresh else {})
+        return [self._report(source, name, busy) for name in names]
+
+    def backfill(self, part: Selected, key: str) -> SyncReport:
+        source, [name] = part.source, part.tables or ()
+        busy = self._wait(source, [name])
+        if not busy:
+            keys = str(partitions_def(source.name, name).name)
+            new = not self._instance.has_dynamic_partition(keys, key)
+            if new:
+                self._instance.add_dynamic_partitions(keys, [key])
+            self._run(source, [name], {}, partition_key=key)
+            if new and isinstance(self._session.errors.get(table_id(source.name, name)), ConfigError):
+                self._instance.delete_dynamic_partition(keys, key)
+        return self._report(source, name, busy)
+
+    def _discover_if_unknown(self, source: DeclaredSource) -> None:
+        if source.tables is None and not source.known_tables():
+            discover_source(PlatformResource(), source.config, None, instance=self._instance)
+
+    def _wait(self, source: DeclaredSource, names: Iterable[str]) -> dict[str, str]:
+        """Tables still held by another run after the waiting time, with that run's id."""
+        pools = {pool(source.name, name): name for name in names}
+        with stop_on_signals() as stop:
+            held = wait_for_pools(self._instance, pools, stop=stop, wait_seconds=self._wait_seconds)
+            self._session.interrupted |= stop()
+        return {pools[name]: run for name, run in held.items()}
+
+    def _run(self, source: DeclaredSource, names: Sequence[str], run_config: dict[str, Any], *,
+             partition_key: str | None = None) -> None:
+        for name in names:
+            self._session.reports.pop(table_id(source.name, name), None)
+        if self._session.interrupted:
+            return
+        job = source.definitions().resolve_job_def(sync_job(source.name))
+        try:
+            with session(self._session):
+                job.execute_in_process(
+                    instance=self._instance, asset_selection=[asset_key(source.name, name) for name in names],
+                    run_config={**run_config, **QUIET}, tags=process_tags(), partition_key=partition_key,
+                    raise_on_error=False)
+        except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
+            self._session.interrupted = True
+
+    def _report(self, source: DeclaredSource, name: str, busy: dict[str, str]) -> SyncReport:
+        known = self._session.reports.get(table_id(source.name, name))
+        if name in busy:
+            error = TableBusy("another run is working on this table", run=busy[name],
+                              remedy="Wait for it, or terminate it in the UI.")
+            return _failed(table_id(source.name, name), str(error))
+        if known is None and self._session.interrupted:
+            return SyncReport(table=table_id(source.name, name))
+        return known or _failed(table_id(source.name, name), "the run ended before this table's turn; see its log in the UI")
+
+
+def _failed(table: str, error: str) -> SyncReport:
+    return SyncReport(table=table, status=Status.FAILED, error=error)

@@ -1,0 +1,83 @@
+"""The jobs of a source: the asset job that schedules run, and the op job from which a person syncs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from import_platform.core.table import DeclaredTable
+from import_platform.errors import ConfigError
+from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, pool, sync_job, sync_now_job
+from import_platform.resources.platform import PlatformResource, SourceConfig
+
+CHOOSE = "choose_tables"
+
+RunTable = Callable[[Any, PlatformResource, DeclaredTable, bool], None]
+"""(op context, platform, table, full_refresh): syncs one table and records what the asset itself would record."""
+
+
+def asset_sync_job(config: SourceConfig, tables: Sequence[DeclaredTable]) -> UnresolvedAssetJobDefinition:
+    """Every table of the source in one process, one after the other; a run may select some of them."""
+    return dg.define_asset_job(
+        sync_job(config.name), selection=[asset_key(config.name, table.name) for table in tables],
+        executor_def=dg.in_process_executor, tags={SOURCE_TAG: config.name},
+        description=f"Syncs the tables of {config.name}. Schedules and the command line run it; "
+                    f"people start {sync_now_job(config.name)}, which needs no partition.")
+
+
+def sync_now(config: SourceConfig, tables: Sequence[DeclaredTable], run_table: RunTable) -> dg.JobDefinition:
+    """A job of plain ops, because the UI demands partitions for every asset job and opens a Launchpad for this one.
+
+    One op per table in the table's pool; the first op lets through the tables that the config names, the others are
+    skipped. A table's failure leaves the others alone.
+    """
+    names = {table.name: op_name(config.name, table.name) for table in tables}
+
+    @dg.config_mapping(config_schema={
+        "tables": dg.Field([str], default_value=[], description="Names of tables; empty means all of them."),
+        "full_refresh": dg.Field(bool, default_value=False, description="Read the tables whole and swap them in."),
+    })
+    def choice(value: Mapping[str, Any]) -> Mapping[str, Any]:
+        steps = {name: {"config": {"full_refresh": value["full_refresh"]}} for name in names.values()}
+        return {"ops": {CHOOSE: {"config": {"tables": value["tables"]}}, **steps}}
+
+    @dg.graph(name=sync_now_job(config.name))
+    def graph() -> None:
+        chosen = _choose_op(names)()
+        for table in tables:
+            step = _table_op(config, table, run_table)
+            step(chosen if len(names) == 1 else getattr(chosen, names[table.name]))
+
+    return graph.to_job(
+        name=sync_now_job(config.name), config=choice, executor_def=dg.in_process_executor, tags={SOURCE_TAG: config.name},
+        description=f"Brings tables of {config.name} up to date now: open the Launchpad, name tables or leave the list "
+                    "empty for all, and press Launch Run. The runs appear on the asset pages like scheduled ones.")
+
+
+def _choose_op(names: Mapping[str, str]) -> dg.OpDefinition:
+    @dg.op(name=CHOOSE, config_schema={"tables": [str]},
+           out={name: dg.Out(dg.Nothing, is_required=False) for name in names.values()})
+    def choose(context: dg.OpExecutionContext) -> Iterator[dg.Output[None]]:
+        wanted = context.op_config["tables"]
+        unknown = sorted(set(wanted) - set(names))
+        if unknown:
+            error = ConfigError("the source has no such tables", tables=unknown,
+                                remedy=f"Declared: {', '.join(sorted(names))[:400]}.")
+            raise dg.Failure(description=str(error), allow_retries=False)
+        for table, output in names.items():
+            if not wanted or table in wanted:
+                yield dg.Output(None, output_name=output)
+
+    return choose
+
+
+def _table_op(config: SourceConfig, table: DeclaredTable, run_table: RunTable) -> dg.OpDefinition:
+    @dg.op(name=op_name(config.name, table.name), ins={"chosen": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing),
+           config_schema={"full_refresh": bool}, pool=pool(config.name, table.name), required_resource_keys={"platform"})
+    def sync(context: dg.OpExecutionContext) -> None:
+        run_table(context, context.resources.platform, table, context.op_config["full_refresh"])
+
+    return sync
