@@ -65,12 +65,15 @@ class LeafWriter:
         self._files: list[WrittenFile] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Takes rows in the table's schema; a batch larger than a row group is cut by bytes."""
-        for piece in slices(batch, self._row_group_bytes):
-            if self.pending_bytes + piece.nbytes > self._row_group_bytes:
-                self.drain()
+        """Takes rows in the table's schema and cuts them by bytes, so that row groups are full but for the last."""
+        while batch.num_rows:
+            room = max(self._row_group_bytes - self.pending_bytes, 0)
+            rows = min(max(1, int(room * batch.num_rows / max(batch.nbytes, 1))), batch.num_rows)
+            piece, batch = batch.slice(0, rows), batch.slice(rows)
             self._pending.append(piece)
             self.pending_bytes += piece.nbytes
+            if self.pending_bytes >= self._row_group_bytes * 0.95:
+                self.drain()
 
     def drain(self) -> None:
         """Encodes what is buffered as one row group."""
