@@ -14,13 +14,13 @@ app = typer.Typer(
     name="import-platform", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
     help="Imports external tables into partitioned Delta Lake tables and keeps them fresh, inside a memory budget.",
-    epilog="Exit codes: 0 done, 1 some table failed, 2 bad usage or configuration, 130 interrupted after a checkpoint. "
-           "Settings: IMPORT_PLATFORM_LAKE, IMPORT_PLATFORM_MEMORY, IMPORT_PLATFORM_DEFS, IMPORT_PLATFORM_PARTITION_MAX, "
-           "DAGSTER_HOME.",
+    epilog="Exit codes: 0 done, 1 some table failed, 2 bad usage or configuration, 130 interrupted after a checkpoint."
+           "\n\nEnvironment: IMPORT_PLATFORM_LAKE, IMPORT_PLATFORM_MEMORY, IMPORT_PLATFORM_DEFS, "
+           "IMPORT_PLATFORM_PARTITION_MAX, DAGSTER_HOME, and AWS_* for a lake on S3.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, one object per table, and nothing else there.")]
-Table = Annotated[str, typer.Argument(metavar="SOURCE/TABLE", help="One table.")]
+Json = Annotated[bool, typer.Option(
+    "--json", metavar="", help="JSON lines on stdout, one object per table, and nothing else there.")]
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     app(prog_name="import-platform")
 
 
-def _version(value: bool) -> None:
+def _print_version(value: bool) -> None:
     if value:
         sys.stdout.write(f"import-platform {__version__}\n")
         raise typer.Exit
@@ -38,22 +38,117 @@ def _version(value: bool) -> None:
 def options(
     context: typer.Context,
     json_lines: Json = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")] = False,
+    _version: Annotated[bool, typer.Option("--version", metavar="", callback=_print_version, is_eager=True,
+                                          help="Show the version.")] = False,
 ) -> None:
     context.obj = {"json": json_lines, "debug": debug}
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    source: Annotated[str | None, typer.Argument(metavar="[SOURCE]", help="One source; all when left out.")] = None,
+    json_lines: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object per check.")] = False,
+) -> None:
+    """Try everything a sync needs: declarations, variables, connections, tables, lake, memory."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import check as command
+
+        command.run(screen, source)
+
+
+@app.command()
+def tables(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A declared source.")],
+    json_lines: Json = False,
+) -> None:
+    """Show what a source holds, how each table would be imported, and why."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import tables as command
+
+        command.run(screen, source)
+
+
+@app.command()
+def sync(
+    context: typer.Context,
+    selection: Annotated[list[str] | None, typer.Argument(
+        metavar="[SOURCE[/TABLE]]...", help="Sources and tables; everything declared when left out.")] = None,
+    full_refresh: Annotated[bool, typer.Option(
+        "--full-refresh", metavar="", help="Read every row again and swap the table in one step.")] = False,
+    json_lines: Json = False,
+) -> None:
+    """Bring tables up to date. Ctrl-C stops at a checkpoint; a second one at once."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import sync as command
+
+        command.run(screen, selection or [], full_refresh=full_refresh)
+
+
+@app.command()
+def backfill(
+    context: typer.Context,
+    table: Annotated[str, typer.Argument(metavar="SOURCE/TABLE", help="One table.")],
+    partition: Annotated[list[str], typer.Option(
+        "--partition", metavar="KEY", help="A partition key as the asset page shows it; may be repeated.")],
+    json_lines: Json = False,
+) -> None:
+    """Read partitions of a table again from the source and replace them in the lake."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import sync as command
+
+        command.backfill(screen, table, partition)
+
+
+@app.command()
+def status(context: typer.Context, json_lines: Json = False) -> None:
+    """Show every table: state, rows, bytes, leaves, last sync, cursor; and where lake and history lie."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import status as command
+
+        command.run(screen)
 
 
 @app.command()
 def query(
     context: typer.Context,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement that reads; - reads it from stdin.")],
-    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object per row.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Every row as CSV with a header.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Rows shown in the table; --json and --csv give all.")] = 50,
+    json_lines: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object per row.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", metavar="", help="Every row as CSV with a header.")] = False,
+    limit: Annotated[int, typer.Option(
+        metavar="ROWS", min=1, help="Rows shown in the table; --json and --csv give all.")] = 50,
 ) -> None:
     """Ask the lake in SQL (DuckDB, read-only); tables are named source.table."""
     with terminal(context, is_json=json_lines) as screen:
         from import_platform.cli import query as command
 
         command.run(screen, sql, csv=csv, limit_rows=limit)
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    months: Annotated[int | None, typer.Option(
+        metavar="N", min=1, max=12, help="Only the first months of the year.")] = None,
+) -> None:
+    """Import a real PostgreSQL database, change it, sync again, and compare every row."""
+    with terminal(context) as screen:
+        from import_platform.cli import demo as command
+
+        command.run(screen, months=months)
+
+
+@app.command()
+def ui(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Port on 127.0.0.1.")] = 3000,
+    json_lines: Annotated[bool, typer.Option(
+        "--json", metavar="", help='{"url": ...} on stdout once it answers.')] = False,
+) -> None:
+    """Open Dagster's web pages and scheduler on this project's lake and history, until Ctrl-C."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import ui as command
+
+        command.run(screen, port=port)

@@ -31,7 +31,8 @@ class DeclaredSource:
 def declared_sources(folders: Sequence[Path], snapshots_folder: Path) -> list[DeclaredSource]:
     """Every `<folder>/<source>/defs.yaml`, by name."""
     paths = (path for folder in folders for name in _FILE_NAMES for path in folder.glob(f"*/{name}"))
-    return sorted((source for path in paths for source in _read(path, snapshots_folder)), key=lambda source: source.name)
+    found = [source for path in paths for source in _read(path, snapshots_folder)]
+    return sorted(found, key=lambda source: source.name)
 
 
 def _read(path: Path, snapshots_folder: Path) -> Iterator[DeclaredSource]:

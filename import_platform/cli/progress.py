@@ -14,6 +14,8 @@ from import_platform.core.budget import format_bytes
 from import_platform.core.report import Observer, Stage
 
 BARS_MAX = 8
+RATE_SECONDS = 0.5
+"""A rate over less than this is noise."""
 PLAIN_SECONDS = 5.0
 """A log keeps a line per table and this long, so that an hour of syncing stays readable."""
 
@@ -44,14 +46,14 @@ class _Paces:
         self._clock = clock
         self._paces: dict[str, _Pace] = {}
 
-    def figures(self, table: str, stage: Stage, rows: int, bytes_: int, total_rows: int | None) -> str:
+    def figures(self, table: str, stage: Stage, *, rows: int, bytes_: int, total_rows: int | None) -> str:
         """`120,000 of ~336,776 rows, 54,000 rows/s, 12.3 MB`."""
         now = self._clock()
         pace = self._paces.get(table)
         if pace is None or pace.stage is not stage or rows < pace.rows_before:
             pace = self._paces[table] = _Pace(stage, now, 0)
         parts = [f"{rows:,} of ~{max(rows, total_rows):,} rows" if total_rows else f"{rows:,} rows"]
-        if now - pace.since >= 0.5:
+        if now - pace.since >= RATE_SECONDS:
             parts.append(f"{rows / (now - pace.since):,.0f} rows/s")
         pace.rows_before = rows
         return ", ".join([*parts, format_bytes(bytes_)] if bytes_ else parts)
@@ -69,8 +71,9 @@ class Bars:
         if table not in self._tasks:
             self._begin(table)
         known = bool(total_rows) and stage is not Stage.COMMITTING
+        figures = self._paces.figures(table, stage, rows=rows, bytes_=bytes_, total_rows=total_rows)
         self._progress.update(self._tasks[table], completed=rows, total=max(rows, total_rows or 0) if known else None,
-                              figures=self._paces.figures(table, stage, rows, bytes_, total_rows), stage=stage.value)
+                              figures=figures, stage=stage.value)
 
     def _begin(self, table: str) -> None:
         for task in self._tasks.values():
@@ -93,7 +96,7 @@ class PlainLines:
         self._printed: dict[str, tuple[Stage, float]] = {}
 
     def progress(self, table: str, stage: Stage, *, rows: int, bytes_: int, total_rows: int | None) -> None:
-        figures = self._paces.figures(table, stage, rows, bytes_, total_rows)
+        figures = self._paces.figures(table, stage, rows=rows, bytes_=bytes_, total_rows=total_rows)
         printed = self._printed.get(table)
         if printed and printed[0] is stage and self._clock() - printed[1] < PLAIN_SECONDS:
             return

@@ -115,7 +115,7 @@ def _text(value: Any) -> str:
 
 def json_text(value: Any) -> str:
     """One value as JSON. Decimals keep every digit as a JSON number; NaN and infinity, which JSON lacks, are null."""
-    if value is None or isinstance(value, float) and not math.isfinite(value):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "null"
     if isinstance(value, (bool, int, float, str)):
         return json.dumps(value, ensure_ascii=False)

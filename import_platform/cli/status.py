@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -102,8 +102,8 @@ def _state(found: TableStatus, is_declared: bool) -> State:
     return State.UNFINISHED if found.open_attempts else State.OK
 
 
-def _print(screen: Terminal, rows: Iterable[Row], sources: Sequence[DeclaredSource], *, partition_max_bytes: int) -> None:
-    rows = list(rows)
+def _print(screen: Terminal, rows: Sequence[Row], sources: Sequence[DeclaredSource], *,
+           partition_max_bytes: int) -> None:
     if not rows:
         names = ", ".join(source.name for source in sources)
         screen.out.print(f"\nno table is known yet; run `import-platform tables {sources[0].name}` to look at {names}"
@@ -143,6 +143,6 @@ def _ago(moment: str | None) -> str:
         return ""
     seconds = max((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds(), 0)
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length or (unit == "min" and seconds >= 60):
+        if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit} ago"
     return f"{seconds:.0f} s ago"

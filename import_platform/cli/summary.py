@@ -15,7 +15,7 @@ from import_platform.errors import ImportPlatformError
 _COLOURS = {Status.DONE: "green", Status.UNCHANGED: "green", Status.CHECKPOINTED: "yellow", Status.FAILED: "red"}
 
 
-def conclude(screen: Terminal, reports: Sequence[SyncReport]) -> None:
+def conclude(screen: Terminal, reports: Sequence[SyncReport], *, interrupted: bool) -> None:
     """Prints the reports and leaves by the exit code of the worst: interrupted, then failed, then done.
 
     Raises:
@@ -27,7 +27,7 @@ def conclude(screen: Terminal, reports: Sequence[SyncReport]) -> None:
     else:
         _print(screen, reports)
     statuses = {report.status for report in reports}
-    if Status.CHECKPOINTED in statuses:
+    if interrupted or Status.CHECKPOINTED in statuses:
         if not screen.is_json:
             screen.err.print("stopped at a checkpoint; the same command goes on from there")
         raise Failed(EXIT_INTERRUPTED)
@@ -60,8 +60,8 @@ def _print(screen: Terminal, reports: Sequence[SyncReport]) -> None:
     screen.out.print(table)
     for report in reports:
         if report.rows_rejected:
-            screen.out.print(f"{report.table}: {report.rows_rejected:,} rows were rejected and kept aside", markup=False,
-                             soft_wrap=True)
+            screen.out.print(f"{report.table}: {report.rows_rejected:,} rows were rejected and kept aside",
+                             markup=False, soft_wrap=True)
         if report.error and report.status is Status.FAILED:
             screen.fail(f"{report.table}: {report.error}")
 

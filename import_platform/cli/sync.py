@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from import_platform.cli.progress import observing
 from import_platform.cli.summary import conclude, reporting_failure
 from import_platform.cli.terminal import Terminal
+from import_platform.components.loading import load_sources
+from import_platform.core.report import Observer, SyncReport
+from import_platform.errors import Interrupted
 from import_platform.jobs.launch import launch_backfill, launch_sync
 
 
 def run(screen: Terminal, selection: Sequence[str], *, full_refresh: bool) -> None:
     """Brings the selected tables up to date, every declared one when nothing is selected."""
-    with reporting_failure(screen, ", ".join(selection)):
-        with observing(screen.err) as observer:
-            reports = launch_sync(selection, full_refresh=full_refresh, observer=observer)
-        conclude(screen, reports)
+    def launch(observer: Observer) -> list[SyncReport]:
+        return launch_sync(selection, sources=load_sources(), full_refresh=full_refresh, observer=observer)
+
+    _launch(screen, ", ".join(selection), launch)
 
 
 def backfill(screen: Terminal, table: str, keys: Sequence[str]) -> None:
     """Reads the rows of the named partitions again and puts them in place of those in the lake."""
-    with reporting_failure(screen, table):
-        with observing(screen.err) as observer:
-            reports = launch_backfill(table, keys, observer=observer)
-        conclude(screen, reports)
+    def launch(observer: Observer) -> list[SyncReport]:
+        return launch_backfill(table, keys, sources=load_sources(), observer=observer)
+
+    _launch(screen, table, launch)
+
+
+def _launch(screen: Terminal, tables: str, launch: Callable[[Observer], list[SyncReport]]) -> None:
+    interrupted = False
+    with reporting_failure(screen, tables):
+        try:
+            with observing(screen.err) as observer:
+                reports = launch(observer)
+        except Interrupted as error:
+            reports, interrupted = error.report or [], True
+        conclude(screen, reports, interrupted=interrupted)

@@ -79,7 +79,7 @@ def terminal(context: typer.Context, *, is_json: bool = False) -> Iterator[Termi
         raise typer.Exit(0) from None
     except typer.Exit:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort of a command line
         # The message of a foreign exception may quote a connection string or a row, so only its kind is shown.
         screen.fail(f"unexpected {type(error).__name__}; this is a bug in import-platform. Run the command again with "
                     "--debug to see the traceback, and report it.")
@@ -134,7 +134,7 @@ def _own_stdout() -> IO[str]:
 
 def _interrupt_on_terminate() -> Any:
     """SIGTERM ends a command as Ctrl-C does: cleaning up, with exit code 130. Syncs replace both while they work."""
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     try:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from import_platform.resources.project import read_settings
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
+POLL_SECONDS = 0.2
 
 
 def run(screen: Terminal, *, port: int) -> None:
@@ -41,14 +41,14 @@ def run(screen: Terminal, *, port: int) -> None:
     screen.err.print(f"lake {settings.lake_uri}\nhome {settings.home}", markup=False, soft_wrap=True)
     with source_for_ui() as changed_rows, _dagster(port, log) as process:
         screen.err.print("starting Dagster ...")
-        _await(screen, process, url, log)
+        _await(screen, process, port=port, log=log)
         if screen.is_json:
             screen.emit({"url": url})
         else:
             screen.out.print(f"\n[bold]{url}[/]  Ctrl-C stops it\n")
         if changed_rows is not None:
-            screen.err.print(f"the demo's database runs too; {changed_rows:,} flights were changed there just now, so a "
-                             "sync has something to find", soft_wrap=True)
+            screen.err.print(f"the demo's database runs too; {changed_rows:,} flights were changed there just now, "
+                             "so a sync has something to find", soft_wrap=True)
         with contextlib.suppress(KeyboardInterrupt):
             process.wait()
             screen.fail(f"Dagster ended by itself; see {log}")
@@ -80,20 +80,29 @@ def _dagster(port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         _end(process)
 
 
-def _await(screen: Terminal, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _await(screen: Terminal, process: subprocess.Popen[bytes], *, port: int, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/server_info", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
+        if _answers(port):
+            return
+        time.sleep(POLL_SECONDS)
     screen.fail(f"Dagster did not start; see {log}")
     raise Failed(EXIT_FAILED)
 
 
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/server_info")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt, terminate, kill: each in turn to the whole group, whose members Dagster starts and may leave behind."""
+    """Interrupt, terminate, kill: each in turn to the whole group, as Dagster may leave members behind."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -102,7 +111,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.poll()
             if not _group_alive(process.pid):
                 return
-            time.sleep(0.1)
+            time.sleep(POLL_SECONDS)
 
 
 def _group_alive(group: int) -> bool:

@@ -1,0 +1,155 @@
+"""`check [SOURCE]`: everything a sync rests on, tried for real, one line each, with what to do about what fails."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from rich.text import Text
+
+from import_platform.cli.found import Found, judge, partition_text
+from import_platform.cli.terminal import Failed, Terminal, grid
+from import_platform.components.external_source import ExternalSource
+from import_platform.components.loading import BrokenSource, Catalog, load_sources
+from import_platform.core.budget import format_bytes
+from import_platform.errors import ImportPlatformError
+from import_platform.io.lake import Lake
+from import_platform.resources.home import prepare_home
+from import_platform.resources.memory import SHARE_PERCENT, memory_budget
+from import_platform.resources.platform import PlatformResource
+from import_platform.resources.project import Settings, read_settings
+from import_platform.resources.snapshots import save_snapshot
+
+
+@dataclass(frozen=True)
+class Line:
+    """One result. `subject` is a source, a table or the part of the platform; `exit_code` 0 means it works."""
+
+    subject: str
+    check: str
+    result: str
+    exit_code: int = 0
+
+    @property
+    def is_ok(self) -> bool:
+        return self.exit_code == 0
+
+
+def run(screen: Terminal, source_name: str | None) -> None:
+    """Raises Failed: with 2 if anything is configured wrongly, else with 1 if anything does not work."""
+    settings = read_settings()
+    catalog = load_sources(settings.defs_folders)
+    if source_name is not None:
+        catalog = Catalog((catalog.source(source_name),), ())
+    lines = []
+    with screen.err.status("checking ..."):
+        for line in _lines(settings, catalog):
+            lines.append(line)
+            if screen.is_json:
+                screen.emit({**asdict(line), "ok": line.is_ok})
+    if not screen.is_json:
+        _print(screen, lines)
+    worst = max((line.exit_code for line in lines), default=0)
+    if worst:
+        raise Failed(worst)
+
+
+def _lines(settings: Settings, catalog: Catalog) -> Iterator[Line]:
+    yield _memory(settings)
+    yield _home(settings)
+    lake_lines = list(_lake(settings.lake_uri))
+    yield from lake_lines
+    lake = Lake(settings.lake_uri) if all(line.is_ok for line in lake_lines) else None
+    for broken in catalog.broken:
+        yield from _broken(broken)
+    for source in catalog.sources:
+        yield from _source(source, settings, lake)
+    if not catalog.sources and not catalog.broken:
+        folders = ", ".join(str(folder) for folder in settings.defs_folders)
+        yield Line("sources", "declared", f"none yet; put <source>/defs.yaml into {folders}")
+
+
+def _memory(settings: Settings) -> Line:
+    try:
+        budget = memory_budget(settings.memory)
+    except ImportPlatformError as error:
+        return _failed("memory", "budget", error)
+    default = f"{SHARE_PERCENT} % of what this machine or container allows"
+    origin = "IMPORT_PLATFORM_MEMORY" if settings.memory else default
+    return Line("memory", "budget", f"{format_bytes(budget.total_bytes)}, from {origin}; "
+                                    f"{format_bytes(budget.free_bytes)} of it are free for work")
+
+
+def _home(settings: Settings) -> Line:
+    try:
+        prepare_home(settings.home)
+    except ImportPlatformError as error:
+        return _failed("home", "writable", error)
+    return Line("home", "writable", str(settings.home))
+
+
+def _lake(uri: str) -> Iterator[Line]:
+    try:
+        store = Lake(uri).store
+        probe = f"_staging/probe/{uuid.uuid4().hex}"
+        store.put(probe, b"")
+        store.delete([probe])
+    except ImportPlatformError as error:
+        yield _failed("lake", "writable", error)
+        return
+    yield Line("lake", "writable", store.uri)
+    try:
+        store.probe_conditional_put()
+    except ImportPlatformError as error:
+        yield _failed("lake", "conditional put", error)
+        return
+    yield Line("lake", "conditional put", "honoured")
+
+
+def _broken(source: BrokenSource) -> Iterator[Line]:
+    for problem in source.problems:
+        yield Line(source.name, "defs.yaml", f"{problem}. Correct it; the other sources go on without this one.", 2)
+
+
+def _source(source: ExternalSource, settings: Settings, lake: Lake | None) -> Iterator[Line]:
+    yield Line(source.name, "defs.yaml", str(source.origin.path) if source.origin else "loads")
+    try:
+        source.connection.resolve()
+        yield Line(source.name, "variables", ", ".join(source.connection.variables) or "none needed")
+        with PlatformResource().source(source.config) as connection:
+            yield Line(source.name, "connection", connection.check())
+            infos = connection.discover()
+    except ImportPlatformError as error:
+        yield _failed(source.name, "connection", error)
+        return
+    save_snapshot(settings.snapshots_folder, source.name, infos)
+    if lake is not None:
+        yield from (_table(source.name, found) for found in judge(source, infos, lake) if found.is_declared)
+
+
+def _table(source: str, found: Found) -> Line:
+    subject = f"{source}/{found.name}"
+    if found.spec is None:
+        return _failed(subject, "table", found.error or ImportPlatformError("the table cannot be synced"))
+    spec = found.spec
+    facts = [spec.sync.value]
+    if spec.cursor:
+        facts.append(f"cursor {spec.cursor}")
+    facts.append(f"key {', '.join(spec.primary_key)}" if spec.primary_key else "no key")
+    facts.append(f"partition {partition_text(spec.partition)}")
+    return Line(subject, "table", "; ".join(facts))
+
+
+def _failed(subject: str, check: str, error: ImportPlatformError) -> Line:
+    return Line(subject, check, str(error), error.exit_code)
+
+
+def _print(screen: Terminal, lines: list[Line]) -> None:
+    table = grid("", "what", "check", "result", left=frozenset({"what", "check", "result"}))
+    for line in lines:
+        mark = Text("ok", style="green") if line.is_ok else Text("failed", style="red")
+        table.add_row(mark, Text(line.subject), Text(line.check), Text(line.result, style="" if line.is_ok else "red"))
+    screen.out.print(table)
+    failed = sum(not line.is_ok for line in lines)
+    screen.out.print(f"\n{failed} of {len(lines)} checks failed" if failed else f"\nall {len(lines)} checks passed")
