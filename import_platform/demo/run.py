@@ -14,14 +14,15 @@ from types import FrameType
 
 from rich.console import Console
 
-from import_platform.core.report import Status, SyncReport
+from import_platform.components.loading import load_sources
+from import_platform.core.report import SyncReport
 from import_platform.demo import show, source
 from import_platform.demo.flights import TABLES
 from import_platform.demo.place import SOURCE, DemoPlace, declare, demo_place, environment, forget
 from import_platform.demo.reader import LakeReader, TableFacts, facts
 from import_platform.demo.server import running_source
 from import_platform.demo.verify import Comparison, compare
-from import_platform.errors import ImportPlatformError
+from import_platform.errors import ImportPlatformError, Interrupted
 from import_platform.io.query import LakeSql
 from import_platform.jobs.launch import launch_sync
 
@@ -70,7 +71,7 @@ def run_demo(*, console: Console, folder: Path | None = None, months: int | None
             _run(place, console, months)
     except _Stop as stop:
         return stop.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         console.print("\nStopped. Every process of the demo has ended; run it again at any time.")
         return INTERRUPTED
     except ImportPlatformError as error:
@@ -101,8 +102,10 @@ def _prepare_source(demo: _Demo, months: int | None) -> None:
     counts = ", ".join(f"{name} {count:,}" for name, count in rows.items())
     demo.console.print(f"  {counts}")
     seconds = time.monotonic() - began
-    demo.console.print(f"  [dim]{sum(rows.values()):,} rows loaded in {seconds:.1f} s, declared in "
-                       f"{_short(declare(demo.place))}[/]", soft_wrap=True)
+    demo.console.print(
+        f"  [dim]{sum(rows.values()):,} rows loaded in {seconds:.1f} s, declared in {_short(declare(demo.place))}[/]",
+        soft_wrap=True,
+    )
 
 
 def _first_sync(demo: _Demo) -> dict[str, TableFacts]:
@@ -116,8 +119,10 @@ def _first_sync(demo: _Demo) -> dict[str, TableFacts]:
 def _change_source(demo: _Demo) -> None:
     show.heading(demo.console, "A day at the source")
     done = source.change(demo.dsn)
-    demo.console.print(f"  {done.flights_updated:,} flights corrected, {done.flights_moved:,} put off to another month, "
-                       f"{done.flights_inserted:,} added; {done.planes_deleted:,} planes retired")
+    demo.console.print(
+        f"  {done.flights_updated:,} flights corrected, {done.flights_moved:,} put off to another month, "
+        f"{done.flights_inserted:,} added; {done.planes_deleted:,} planes retired"
+    )
 
 
 def _second_sync(demo: _Demo, before: dict[str, TableFacts]) -> None:
@@ -128,9 +133,7 @@ def _second_sync(demo: _Demo, before: dict[str, TableFacts]) -> None:
 def _sync(demo: _Demo) -> list[SyncReport]:
     """Syncs all five tables through Dagster; reports in the order of the tables."""
     with show.progress(demo.console) as observer:
-        reports = launch_sync([SOURCE], full_refresh=False, observer=observer)
-    if any(report.status == Status.CHECKPOINTED for report in reports):
-        raise KeyboardInterrupt
+        reports = launch_sync([SOURCE], sources=load_sources(), observer=observer)
     if show.failures(demo.console, reports) or len(reports) != len(TABLES):
         raise _Stop(1)
     order = [f"{SOURCE}/{table.name}" for table in TABLES]
@@ -143,7 +146,7 @@ def _facts(demo: _Demo) -> dict[str, TableFacts]:
 
 
 def _query(demo: _Demo) -> None:
-    show.heading(demo.console, "Ask the lake", "DuckDB; yours: import-platform query \"SELECT ...\"")
+    show.heading(demo.console, "Ask the lake", 'DuckDB; yours: import-platform query "SELECT ..."')
     scratch = demo.place.folder / "scratch"
     with LakeSql(demo.place.lake.store, memory_bytes=_QUERY_BYTES, threads=2, scratch=scratch) as lake_sql:
         answer = lake_sql.run(_QUERY)
@@ -159,8 +162,14 @@ def _verify(demo: _Demo) -> None:
     with demo.console.status("  comparing"), LakeReader(demo.place.lake, SOURCE, names, spill_folder=scratch) as lake:
         for table in TABLES:
             with source.ordered(demo.dsn, table) as rows:
-                found.append(compare(table.name, rows, lake.ordered(f"{SOURCE}.{table.name}", table.primary_key),
-                                     key=table.primary_key))
+                found.append(
+                    compare(
+                        table.name,
+                        rows,
+                        lake.ordered(f"{SOURCE}.{table.name}", table.primary_key),
+                        key=table.primary_key,
+                    )
+                )
     show.comparisons(demo.console, found)
     if not all(comparison.is_equal for comparison in found):
         raise _Stop(1)
@@ -180,6 +189,7 @@ def _short(path: Path) -> str:
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """SIGTERM ends the demo as Ctrl-C does, so that its database is stopped on both."""
+
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 

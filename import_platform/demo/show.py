@@ -40,8 +40,11 @@ def progress(console: Console) -> Iterator[Observer]:
         yield _PlainLines(console)
         return
     columns = (
-        TextColumn("  {task.description:<18}"), BarColumn(bar_width=30), TextColumn("{task.fields[rows]:>21}"),
-        TextColumn("[dim]{task.fields[stage]:<10}[/]"), TimeElapsedColumn(),
+        TextColumn("  {task.description:<18}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[rows]:>21}"),
+        TextColumn("[dim]{task.fields[stage]:<10}[/]"),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
         yield _Bars(bars)
@@ -91,8 +94,15 @@ def first_sync(console: Console, reports: Sequence[SyncReport], facts: Mapping[s
     table = _table("table", "rows", "partitions", "bytes", "seconds", "rows/s", "peak memory")
     for report in reports:
         found = facts[report.table]
-        table.add_row(report.table, f"{found.rows:,}", f"{found.partitions}", format_bytes(found.size_bytes),
-                      f"{report.seconds:.1f}", _rate(report), format_bytes(report.peak_memory_bytes))
+        table.add_row(
+            report.table,
+            f"{found.rows:,}",
+            f"{found.partitions}",
+            format_bytes(found.size_bytes),
+            f"{report.seconds:.1f}",
+            _rate(report),
+            format_bytes(report.peak_memory_bytes),
+        )
     console.print(table)
 
 
@@ -103,9 +113,17 @@ def second_sync(console: Console, reports: Sequence[SyncReport], before: Mapping
         old = before[report.table]
         rewritten = f"{report.files_removed} of {_files(old.files)}" if report.files_removed else "none"
         share = f"{100 * report.bytes_written / old.size_bytes:.0f} %" if report.bytes_written else ""
-        table.add_row(report.table, f"{report.rows_read:,}", f"{report.rows_inserted:,}", f"{report.rows_updated:,}",
-                      f"{report.rows_deleted:,}", rewritten, format_bytes(report.bytes_written), share,
-                      f"{report.seconds:.1f}")
+        table.add_row(
+            report.table,
+            f"{report.rows_read:,}",
+            f"{report.rows_inserted:,}",
+            f"{report.rows_updated:,}",
+            f"{report.rows_deleted:,}",
+            rewritten,
+            format_bytes(report.bytes_written),
+            share,
+            f"{report.seconds:.1f}",
+        )
     console.print(table)
 
 

@@ -101,7 +101,9 @@ def version(dsn: str) -> str:
 def _next_year_statement(*, rows: int) -> str:
     """The first flights of the year once more, a year later and under new ids."""
     values = {name: name for name in FLIGHTS.all_columns} | {
-        "id": "id + (SELECT max(id) FROM flights)", "created_at": "created_at + interval '1 year'", "year": "year + 1",
+        "id": "id + (SELECT max(id) FROM flights)",
+        "created_at": "created_at + interval '1 year'",
+        "year": "year + 1",
         "time_hour": "time_hour + interval '1 year'",
     }
     return f"INSERT INTO flights SELECT {', '.join(values.values())} FROM flights WHERE id <= {rows}"
@@ -120,4 +122,3 @@ def _run(connection: dbapi.Connection, statement: str) -> int:
     connection.commit()
     assert row is not None
     return int(row[0])
-

@@ -69,8 +69,11 @@ def _differing_columns(source: pa.Schema, lake: pa.Schema) -> tuple[str, ...]:
 
     left, right = types(source), types(lake)
     names = [*left, *(name for name in right if name not in left)]
-    return tuple(f"{name} {left.get(name, 'absent')} / {right.get(name, 'absent')}"
-                 for name in names if left.get(name) != right.get(name))
+    return tuple(
+        f"{name} {left.get(name, 'absent')} / {right.get(name, 'absent')}"
+        for name in names
+        if left.get(name) != right.get(name)
+    )
 
 
 def _frames(reader: pa.RecordBatchReader, columns: list[str]) -> Iterator[pl.DataFrame]:

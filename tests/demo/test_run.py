@@ -30,9 +30,14 @@ sys.exit(run_demo(console=console_of_width(), folder=Path(sys.argv[1]), months=1
 
 @contextmanager
 def demo(place: DemoPlace) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen([sys.executable, "-c", _SCRIPT, str(place.base)], stdout=subprocess.PIPE, text=True,
-                          stderr=subprocess.STDOUT, cwd=place.base.parent,
-                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", _SCRIPT, str(place.base)],
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.STDOUT,
+        cwd=place.base.parent,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
         try:
             yield process
         finally:
@@ -69,7 +74,8 @@ def run_whole(place: DemoPlace) -> str:
 
 
 def test_the_demo_ends_with_every_row_equal_again_after_a_kill_and_serves_the_ui(
-    place: DemoPlace, monkeypatch: pytest.MonkeyPatch,
+    place: DemoPlace,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with demo(place) as process:
         read_until(process.stdout, "First sync")

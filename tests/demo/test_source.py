@@ -42,8 +42,10 @@ def test_a_flight_is_due_at_its_scheduled_minute_and_was_touched_when_it_landed(
 
 
 def test_absent_values_are_null_and_not_text(january: tuple[DemoPlace, str]) -> None:
-    (row,) = asked(january[1], "SELECT count(*) FILTER (WHERE dep_time IS NULL), count(*) FILTER (WHERE tailnum = 'NA')"
-                               " FROM flights")
+    (row,) = asked(
+        january[1],
+        "SELECT count(*) FILTER (WHERE dep_time IS NULL), count(*) FILTER (WHERE tailnum = 'NA') FROM flights",
+    )
     assert row[0] > 0
     assert row[1] == 0
 
@@ -53,8 +55,11 @@ def test_changes_are_counted_and_the_trigger_moves_the_cursor_past_the_history(p
         source.load(dsn, months=1, loaded=lambda name, rows: None)
         (before,) = asked(dsn, "SELECT count(*), max(updated_at), max(id) FROM flights")
         done = source.change(dsn)
-        (after,) = asked(dsn, f"SELECT count(*), count(*) FILTER (WHERE updated_at > '{before[1]}'), "
-                              f"count(*) FILTER (WHERE id > {before[2]} AND created_at >= '2014-01-01') FROM flights")
+        (after,) = asked(
+            dsn,
+            f"SELECT count(*), count(*) FILTER (WHERE updated_at > '{before[1]}'), "
+            f"count(*) FILTER (WHERE id > {before[2]} AND created_at >= '2014-01-01') FROM flights",
+        )
         (planes,) = asked(dsn, "SELECT count(*) FROM planes")
         assert source.touch_flights(dsn) > 0
     assert done.flights_inserted == after[0] - before[0] == after[2] == 2000
@@ -75,16 +80,22 @@ def lake(january: tuple[DemoPlace, str]) -> DemoPlace:
             cursor.execute(f"SELECT * FROM {table.name}")
             frame = pl.DataFrame(cursor.fetch_arrow_table())
         month = pl.col("created_at").dt.strftime("%Y-%m") if table is FLIGHTS else pl.lit("all")
-        write_deltalake(place.lake.table_uri(SOURCE, table.name),
-                        frame.with_columns(month.alias(PARTITION_COLUMN)).to_arrow(), partition_by=[PARTITION_COLUMN])
+        write_deltalake(
+            place.lake.table_uri(SOURCE, table.name),
+            frame.with_columns(month.alias(PARTITION_COLUMN)).to_arrow(),
+            partition_by=[PARTITION_COLUMN],
+        )
     return place
 
 
 def compared(place: DemoPlace, dsn: str, table: Any) -> Comparison:
-    with (LakeReader(place.lake, SOURCE, [table.name], spill_folder=place.folder / "scratch") as lake,
-          source.ordered(dsn, table) as rows):
-        return compare(table.name, rows, lake.ordered(f"{SOURCE}.{table.name}", table.primary_key),
-                       key=table.primary_key)
+    with (
+        LakeReader(place.lake, SOURCE, [table.name], spill_folder=place.folder / "scratch") as lake,
+        source.ordered(dsn, table) as rows,
+    ):
+        return compare(
+            table.name, rows, lake.ordered(f"{SOURCE}.{table.name}", table.primary_key), key=table.primary_key
+        )
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
@@ -103,8 +114,11 @@ def test_one_changed_value_in_the_lake_is_found_and_named(january: tuple[DemoPla
     place = DemoPlace(tmp_path)
     with open_table(WEATHER, months=1) as rows:
         frame = pl.DataFrame(rows.read_all())
-    wrong = frame.with_row_index().with_columns(
-        temp=pl.when(pl.col("index") == 700).then(-40.0).otherwise("temp"), _partition=pl.lit("all")).drop("index")
+    wrong = (
+        frame.with_row_index()
+        .with_columns(temp=pl.when(pl.col("index") == 700).then(-40.0).otherwise("temp"), _partition=pl.lit("all"))
+        .drop("index")
+    )
     write_deltalake(place.lake.table_uri(SOURCE, "weather"), wrong.slice(1).to_arrow(), partition_by=["_partition"])
     found = compared(place, january[1], WEATHER)
     assert (found.rows_missing, found.rows_differing, found.differing) == (1, 1, {"temp": 1})

@@ -10,11 +10,13 @@ from import_platform.demo.verify import Comparison, compare
 
 
 def rows(**changes: object) -> pl.DataFrame:
-    base = pl.DataFrame({
-        "origin": ["EWR", "EWR", "JFK", "LGA"],
-        "hour": [1, 2, 1, 1],
-        "temp": [1.5, None, float("nan"), 4.0],
-    })
+    base = pl.DataFrame(
+        {
+            "origin": ["EWR", "EWR", "JFK", "LGA"],
+            "hour": [1, 2, 1, 1],
+            "temp": [1.5, None, float("nan"), 4.0],
+        }
+    )
     return base.with_columns(**{name: pl.Series(values) for name, values in changes.items()})
 
 
