@@ -61,12 +61,18 @@ UNPARTITIONED = HashPartition(0)
 
 @dataclass(frozen=True)
 class ColumnInfo:
-    """One column as the source describes it; `type` is the Arrow type its values have in the lake."""
+    """One column as the source describes it; `type` is the Arrow type its values have in the lake.
+
+    `minimum` and `maximum` are sampled extremes of date, timestamp and integer columns as canonical cursor text, good for
+    choosing a partition and for nothing that must be exact; None for unknown.
+    """
 
     name: str
     type: pa.DataType
     source_type: str
     nullable: bool = True
+    minimum: str | None = None
+    maximum: str | None = None
 
 
 @dataclass(frozen=True)

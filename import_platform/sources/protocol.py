@@ -12,9 +12,14 @@ from import_platform.core.cursor import CursorValue
 from import_platform.core.layout import ColumnRange
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.table import TableInfo
+from import_platform.errors import SourceUnavailable
 
 Token = Mapping[str, Any]
 """A JSON object, opaque outside its connector: where to go on after a page."""
+
+
+class TokenExpired(SourceUnavailable):
+    """A token's place is gone (a keyless table was rewritten): drop the pages read so far and read from the beginning."""
 
 
 @dataclass(frozen=True)

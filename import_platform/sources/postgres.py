@@ -1,0 +1,102 @@
+"""The PostgreSQL connector (server 14 and later): ADBC reads by COPY, bounded in bytes, resumable behind every page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from import_platform.core.cursor import CursorValue
+from import_platform.core.layout import ColumnRange
+from import_platform.core.table import PartitionSpec, TableInfo
+from import_platform.errors import SourceRejected
+from import_platform.sources.postgres_buckets import base_key_sql
+from import_platform.sources.postgres_catalog import PgTable, load_tables
+from import_platform.sources.postgres_ceiling import find_ceiling
+from import_platform.sources.postgres_discovery import discover_tables
+from import_platform.sources.postgres_predicates import range_sql, window_sql
+from import_platform.sources.postgres_read import read_pages
+from import_platform.sources.postgres_session import PostgresSession, Transaction
+from import_platform.sources.postgres_sql import source
+from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
+
+COUNT_TIMEOUT_SECONDS = 300.0
+"""A count reads the whole window; one that takes longer says that the source has no index for it."""
+_RANGES_PER_STATEMENT = 500
+
+
+class PostgresSource:
+    """Tables of one database. Opens a connection per call, closes it after; `close` ends the idle one between calls."""
+
+    kind = "postgres"
+
+    def __init__(self, connection: Mapping[str, Any]) -> None:
+        schemas = connection.get("schemas") or ["public"]
+        self._schemas = tuple(dict.fromkeys(schemas))
+        self._session = PostgresSession(str(connection["dsn"]))
+
+    def __repr__(self) -> str:
+        return f"PostgresSource(schemas={list(self._schemas)}, dsn=<hidden>)"
+
+    def check(self) -> str:
+        with self._session.transaction() as transaction:
+            row = transaction.rows("SELECT current_setting('server_version') AS version, current_database()::text AS database,"
+                                   " current_user::text AS \"user\"")[0]
+        return f"PostgreSQL {row['version']}, database {row['database']}, user {row['user']}"
+
+    def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
+        """Names that the source does not have, or the user may not see, are left out."""
+        with self._session.transaction() as transaction:
+            return discover_tables(transaction, self._schemas, names)
+
+    def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
+        with self._table(table, timeout_seconds=COUNT_TIMEOUT_SECONDS) as (transaction, found):
+            return find_ceiling(transaction, found, found.column(cursor))
+
+    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
+        with self._table(table, timeout_seconds=COUNT_TIMEOUT_SECONDS) as (transaction, found):
+            condition = window_sql(found, window)
+            sql = f"SELECT count(*) AS rows{source(found.sql, [condition] if condition else [])}"
+            return int(transaction.rows(sql)[0]["rows"])
+
+    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
+        """Ranges over a text column cannot be decided by the server: those count every row."""
+        counts: list[int] = []
+        with self._table(table, timeout_seconds=timeout_seconds) as (transaction, found):
+            for start in range(0, len(range_), _RANGES_PER_STATEMENT):
+                part = range_[start : start + _RANGES_PER_STATEMENT]
+                conditions = (range_sql(found, one) or "true" for one in part)
+                selected = ", ".join(f"count(*) FILTER (WHERE {sql}) AS c{number}" for number, sql in enumerate(conditions))
+                counts += [int(n) for n in transaction.rows(f"SELECT {selected}{source(found.sql)}")[0].values()]
+        return counts
+
+    def base_keys(
+        self, table: TableInfo, partition: PartitionSpec, *, limit: int, timeout_seconds: float
+    ) -> list[str] | None:
+        """None also where the partition column is text, whose instants only the reader can tell."""
+        with self._table(table, timeout_seconds=timeout_seconds) as (transaction, found):
+            sql = base_key_sql(found, partition, limit=limit)
+            if sql is None:
+                return None
+            keys = [str(row["key"]) for row in transaction.rows(sql)]
+        return sorted(keys) if len(keys) <= limit else None
+
+    def read(self, request: ReadRequest) -> Iterator[Page]:
+        with self._table(request.table) as (transaction, found):
+            yield from read_pages(transaction, found, request)
+
+    def close(self) -> None:
+        self._session.close()
+
+    @contextmanager
+    def _table(self, table: TableInfo, *, timeout_seconds: float | None = None) -> Iterator[tuple[Transaction, PgTable]]:
+        """The table as it is now, in a transaction that sees it unchanged."""
+        with self._session.transaction(timeout_seconds=timeout_seconds) as transaction:
+            found = load_tables(transaction, self._schemas, [(table.schema, table.name)])
+            if not found:
+                raise SourceRejected("the source has no such table", schema=table.schema, table=table.name,
+                                     remedy="Run `import-platform tables` to see what it offers.")
+            if not found[0].columns:
+                raise SourceRejected("the user may not read this table", schema=table.schema, table=table.name,
+                                     remedy="Grant SELECT on the table and USAGE on its schema to the user.")
+            yield transaction, found[0]

@@ -1,0 +1,146 @@
+"""Tables as the platform describes them, from catalogs and samples, in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+
+from import_platform.core import cursor
+from import_platform.core.table import ColumnInfo, TableInfo
+from import_platform.errors import ConfigError, ImportPlatformError
+from import_platform.sources.postgres_catalog import ColumnStatistics, PgColumn, PgTable, load_statistics, load_tables
+from import_platform.sources.postgres_session import Transaction
+from import_platform.sources.postgres_sql import column_reference, source
+from import_platform.sources.postgres_types import arrow_type
+
+_SMALL_BYTES = 2 << 20  # counted instead of sampled
+_SAMPLE_BYTES = 1 << 20
+_TABLES_PER_STATEMENT = 100
+_SAMPLED_COLUMNS_MAX = 12
+_PROBE_SETTINGS = {"lock_timeout": "2s", "statement_timeout": "20s"}
+
+_Statistics = Mapping[tuple[str, str, str], ColumnStatistics]
+
+
+def discover_tables(transaction: Transaction, schemas: Sequence[str], names: Sequence[str] | None) -> list[TableInfo]:
+    """The tables in name order; only `names` (as in the lake) if given, and of those the ones that exist."""
+    pairs = None if names is None else [pair for name in names for pair in _candidates(name, schemas)]
+    tables = load_tables(transaction, schemas, pairs)
+    statistics = load_statistics(transaction, schemas)
+    probed = _probe(transaction, [table for table in tables if _is_unknown(table)])
+    default = default_schema(schemas)
+    infos = []
+    for table in tables:
+        rows, own = probed.get(table.oid, (table.rows, {}))
+        infos.append(_table_info(table, rows, {**statistics, **own}, default=table.schema == default))
+    _check_names(infos)
+    wanted = None if names is None else set(names)
+    return sorted((info for info in infos if wanted is None or info.name_in_lake in wanted), key=lambda info: info.name_in_lake)
+
+
+def default_schema(schemas: Sequence[str]) -> str:
+    """The schema whose tables keep their plain names: `public` if it is configured, else the first."""
+    return "public" if "public" in schemas else schemas[0]
+
+
+def column_info(column: PgColumn) -> ColumnInfo:
+    return ColumnInfo(name=column.name, type=arrow_type(column.type), source_type=column.type.declared, nullable=not column.not_null)
+
+
+def _candidates(name: str, schemas: Sequence[str]) -> Iterator[tuple[str, str]]:
+    default = default_schema(schemas)
+    yield default, name
+    for schema in schemas:
+        if schema != default and name.startswith(f"{schema}__"):
+            yield schema, name.removeprefix(f"{schema}__")
+
+
+def _check_names(infos: Sequence[TableInfo]) -> None:
+    seen: dict[str, TableInfo] = {}
+    for info in infos:
+        other = seen.setdefault(info.name_in_lake, info)
+        if other is not info:
+            raise ConfigError("two tables of the source have one name in the lake", name=info.name_in_lake,
+                              schemas=[other.schema, info.schema], remedy="Take one of the schemas out of this source.")
+
+
+def _is_unknown(table: PgTable) -> bool:
+    """Never analyzed, or analyzed while it was empty and filled since."""
+    return table.kind in ("r", "p", "m") and bool(table.columns) and (table.rows < 0 or (table.rows == 0 and table.bytes > 0))
+
+
+def _table_info(table: PgTable, rows: int, statistics: _Statistics, *, default: bool) -> TableInfo:
+    columns = []
+    for column in table.columns:
+        info = column_info(column)
+        found = statistics.get((table.schema, table.name, column.name))
+        columns.append(info if found is None else _with_extremes(info, found))
+    return TableInfo(schema=table.schema, name=table.name, columns=tuple(columns), primary_key=table.key, row_estimate=rows,
+                     bytes_estimate=table.bytes, default_schema=default)
+
+
+def _with_extremes(info: ColumnInfo, statistics: ColumnStatistics) -> ColumnInfo:
+    values = [value for value in (_canonical(text, info.type) for text in statistics.values) if value is not None]
+    if not values:
+        return info
+    ordered = sorted(values, key=lambda value: cursor.decode(value, info.type))
+    return replace(info, minimum=ordered[0], maximum=ordered[-1])
+
+
+def _canonical(text: str, dtype: pa.DataType) -> str | None:
+    """None for infinity and what lies outside of Python's calendar."""
+    try:
+        if pa.types.is_timestamp(dtype):
+            value = datetime.fromisoformat(text)
+            return cursor.encode(value if value.tzinfo else value.replace(tzinfo=UTC), dtype)
+        return date.fromisoformat(text).isoformat() if pa.types.is_date(dtype) else str(int(text))
+    except ValueError:
+        return None
+
+
+def _probe(transaction: Transaction, tables: Sequence[PgTable]) -> dict[int, tuple[int, _Statistics]]:
+    """Rows and extremes of tables that the server has no statistics of: counted where small, else from about 1 MiB of blocks.
+
+    Estimates may be missing, discovery may not: where a probe fails (a locked table) its tables stay unknown.
+    """
+    found: dict[int, tuple[int, _Statistics]] = {}
+    for start in range(0, len(tables), _TABLES_PER_STATEMENT):
+        part = tables[start : start + _TABLES_PER_STATEMENT]
+        try:
+            with transaction.savepoint():
+                transaction.set(_PROBE_SETTINGS)
+                rows = transaction.rows("\nUNION ALL ".join(_probe_sql(number, table) for number, table in enumerate(part)))
+        except ImportPlatformError:
+            continue
+        for row in rows:
+            table = part[row["number"]]
+            names = [column.name for column in _sampled(table)]
+            pairs = zip(names, row["lows"], row["highs"], strict=True)
+            statistics = {(table.schema, table.name, name): ColumnStatistics(tuple(v for v in (low, high) if v is not None))
+                          for name, low, high in pairs}
+            found[table.oid] = (round(row["rows"] / _fraction(table)), statistics)
+    return found
+
+
+def _probe_sql(number: int, table: PgTable) -> str:
+    columns = [column_reference(column.name) for column in _sampled(table)]
+    lows, highs = (", ".join(f"{function}({column})::text" for column in columns) for function in ("min", "max"))
+    sample = "" if _fraction(table) == 1 else f" TABLESAMPLE SYSTEM ({_fraction(table) * 100:.6f})"
+    return (f"SELECT {number} AS number, count(*) AS rows, ARRAY[{lows}]::text[] AS lows, ARRAY[{highs}]::text[] AS highs"
+            f"{source(table.sql)}{sample}")
+
+
+def _fraction(table: PgTable) -> float:
+    main_bytes = max(table.bytes - table.wide_bytes, 1)
+    return 1.0 if main_bytes <= _SMALL_BYTES else _SAMPLE_BYTES / main_bytes
+
+
+def _sampled(table: PgTable) -> list[PgColumn]:
+    return [column for column in table.columns if _has_extremes(column)][:_SAMPLED_COLUMNS_MAX]
+
+
+def _has_extremes(column: PgColumn) -> bool:
+    return column.type.builtin and column.type.name in ("int2", "int4", "int8", "date", "timestamp", "timestamptz")
