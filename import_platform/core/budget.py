@@ -11,8 +11,24 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MINIMUM_BYTES = 320 * MIB
 """Imports alone take about 180 MiB of PSS (dagster, polars, pyarrow, deltalake); below this nothing useful fits."""
 
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "k": KIB, "m": MIB, "g": GIB,
-          "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1 << 40, "ki": KIB, "mi": MIB, "gi": GIB}
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "k": KIB,
+    "m": MIB,
+    "g": GIB,
+    "kib": KIB,
+    "mib": MIB,
+    "gib": GIB,
+    "tib": 1 << 40,
+    "ki": KIB,
+    "mi": MIB,
+    "gi": GIB,
+}
 
 
 def parse_bytes(text: str, *, name: str) -> int:
@@ -81,6 +97,9 @@ def budget_of(total_bytes: int, *, base_bytes: int) -> MemoryBudget:
         ConfigError: under 320 MiB (set IMPORT_PLATFORM_MEMORY higher).
     """
     if total_bytes < MINIMUM_BYTES:
-        raise ConfigError("the memory budget is under 320 MiB", found_bytes=total_bytes,
-                          remedy="Set IMPORT_PLATFORM_MEMORY to 320MiB or more.")
+        raise ConfigError(
+            "the memory budget is under 320 MiB",
+            found_bytes=total_bytes,
+            remedy="Set IMPORT_PLATFORM_MEMORY to 320MiB or more.",
+        )
     return MemoryBudget(total_bytes, base_bytes)

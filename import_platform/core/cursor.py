@@ -26,13 +26,16 @@ def encode(value: Any, dtype: pa.DataType) -> CursorValue:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
-        raise ConfigError("a cursor must be a timestamp, date, integer, decimal or text", type=str(dtype),
-                          remedy="Choose another cursor column or sync: full_refresh.")
+        raise ConfigError(
+            "a cursor must be a timestamp, date, integer, decimal or text",
+            type=str(dtype),
+            remedy="Choose another cursor column or sync: full_refresh.",
+        )
     return format(value, "f") if isinstance(value, Decimal) else str(value)
 
 
 def decode(text: CursorValue, dtype: pa.DataType) -> Any:
-    """The Python value of canonical text: aware datetime (UTC), naive where the type has no zone, date, int, Decimal, str."""
+    """The Python value of canonical text; a datetime is aware (UTC) unless its type has no zone."""
     if pa.types.is_timestamp(dtype):
         value = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
         return value if dtype.tz else value.replace(tzinfo=None)

@@ -34,8 +34,14 @@ class Identity:
     hash_version: int = HASH_VERSION
 
     def to_json(self) -> str:
-        return json.dumps({"partition": partition_as_dict(self.partition), "primary_key": list(self.primary_key),
-                           "hash_version": self.hash_version}, sort_keys=True)
+        return json.dumps(
+            {
+                "partition": partition_as_dict(self.partition),
+                "primary_key": list(self.primary_key),
+                "hash_version": self.hash_version,
+            },
+            sort_keys=True,
+        )
 
 
 def partition_as_dict(partition: PartitionSpec) -> dict[str, Any]:
@@ -66,8 +72,12 @@ def identity_from_json(text: str) -> Identity:
     except (KeyError, TypeError, ValueError) as error:
         raise InvariantBroken("the table's identity property cannot be read", found=text[:200]) from error
     if identity.hash_version != HASH_VERSION:
-        raise InvariantBroken("the table was written with another hash version", found=identity.hash_version,
-                              expected=HASH_VERSION, remedy="Use the release that wrote it.")
+        raise InvariantBroken(
+            "the table was written with another hash version",
+            found=identity.hash_version,
+            expected=HASH_VERSION,
+            remedy="Use the release that wrote it.",
+        )
     return identity
 
 
@@ -78,13 +88,21 @@ def check_identity(stored: Identity, spec: TableSpec) -> None:
         ConfigError: partition or primary key differ (restore the YAML, or change the layout in place).
     """
     if _place(stored.partition) != _place(spec.partition):
-        raise ConfigError("the table in the lake is partitioned otherwise than declared", table=spec.id,
-                          lake=partition_as_dict(stored.partition), declared=partition_as_dict(spec.partition),
-                          remedy=f"Restore the YAML, or run: import-platform repartition {spec.id} --to ...")
+        raise ConfigError(
+            "the table in the lake is partitioned otherwise than declared",
+            table=spec.id,
+            lake=partition_as_dict(stored.partition),
+            declared=partition_as_dict(spec.partition),
+            remedy=f"Restore the YAML, or run: import-platform repartition {spec.id} --to ...",
+        )
     if spec.primary_key and stored.primary_key != spec.primary_key:
-        raise ConfigError("the table in the lake has another primary key than declared", table=spec.id,
-                          lake=list(stored.primary_key), declared=list(spec.primary_key),
-                          remedy="Restore the YAML; a table with another key is another table.")
+        raise ConfigError(
+            "the table in the lake has another primary key than declared",
+            table=spec.id,
+            lake=list(stored.primary_key),
+            declared=list(spec.primary_key),
+            remedy="Restore the YAML; a table with another key is another table.",
+        )
 
 
 def _place(partition: PartitionSpec) -> dict[str, Any]:

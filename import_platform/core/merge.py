@@ -88,8 +88,9 @@ def keys_in_bounds(keys: pl.DataFrame, column: str, low: object, high: object) -
     return keys.slice(first, after - first)
 
 
-def plan_rewrites(files: pl.DataFrame, hits: Mapping[str, Positions], dropped: Collection[str],
-                  incoming_leaves: Sequence[str]) -> tuple[Rewrite, ...]:
+def plan_rewrites(
+    files: pl.DataFrame, hits: Mapping[str, Positions], dropped: Collection[str], incoming_leaves: Sequence[str]
+) -> tuple[Rewrite, ...]:
     """The rewrites that take `hits` out of their files and put the source rows into their leaves.
 
     Files in `dropped` disappear whole and are no input. Small files of a leaf that gets rows are folded in (see
@@ -104,14 +105,19 @@ def plan_rewrites(files: pl.DataFrame, hits: Mapping[str, Positions], dropped: C
         folded.update(inputs)
         rewrites.append(Rewrite(leaf, inputs, incoming=True))
     leaf_of = dict(zip(files["path"], files["leaf"], strict=True))
-    alone = [Rewrite(leaf_of[path], {path: positions}, incoming=False)
-             for path, positions in hits.items() if path not in folded and path not in dropped]
+    alone = [
+        Rewrite(leaf_of[path], {path: positions}, incoming=False)
+        for path, positions in hits.items()
+        if path not in folded and path not in dropped
+    ]
     return (*alone, *rewrites)
 
 
 def _folds(files: pl.DataFrame, leaves: Sequence[str]) -> dict[str, list[str]]:
-    small = (files.filter(pl.col("leaf").is_in(list(leaves)) & (pl.col("size_bytes") < FOLD_FILE_BYTES))
-             .sort("size_bytes", "path")
-             .with_columns(pl.col("size_bytes").cum_sum().over("leaf").alias("total"), pl.len().over("leaf").alias("n"))
-             .filter((pl.col("n") >= FOLD_FILES) & (pl.col("total") < 2 * FOLD_FILE_BYTES)))
+    small = (
+        files.filter(pl.col("leaf").is_in(list(leaves)) & (pl.col("size_bytes") < FOLD_FILE_BYTES))
+        .sort("size_bytes", "path")
+        .with_columns(pl.col("size_bytes").cum_sum().over("leaf").alias("total"), pl.len().over("leaf").alias("n"))
+        .filter((pl.col("n") >= FOLD_FILES) & (pl.col("total") < 2 * FOLD_FILE_BYTES))
+    )
     return {str(leaf): paths for leaf, paths in small.group_by("leaf", maintain_order=True).agg("path").iter_rows()}

@@ -29,9 +29,14 @@ def evolve(lake: pa.Schema, source: pa.Schema, *, table: str) -> Evolution:
         if index < 0:
             added.append(pa.field(want.name, want.type, nullable=True))
         elif not fits(want.type, lake.field(index).type):
-            raise ConfigError("a column changed its type at the source", table=table, column=want.name,
-                              lake=str(lake.field(index).type), source=str(want.type),
-                              remedy="Change it back, or import the table under another name.")
+            raise ConfigError(
+                "a column changed its type at the source",
+                table=table,
+                column=want.name,
+                lake=str(lake.field(index).type),
+                source=str(want.type),
+                remedy="Change it back, or import the table under another name.",
+            )
     return Evolution(pa.schema([*lake, *added]), tuple(added))
 
 

@@ -55,15 +55,29 @@ def state_from_json(data: bytes) -> TableState:
     return TableState(**value | {"tail": tuple(value["tail"])})
 
 
-def next_state(current: TableState, *, number: int, attempt: Attempt, flush: str, last_chunk: int,
-               complete: bool, tail: tuple[int, ...] = ()) -> TableState:
+def next_state(
+    current: TableState,
+    *,
+    number: int,
+    attempt: Attempt,
+    flush: str,
+    last_chunk: int,
+    complete: bool,
+    tail: tuple[int, ...] = (),
+) -> TableState:
     """The state after flushing an attempt's chunks up to `last_chunk`; the cursor moves only when it is complete."""
     progress = {**current.progress, attempt.id: last_chunk}
     if complete:
         del progress[attempt.id]
     syncs = attempt.kind is not AttemptKind.BACKFILL
-    state = replace(current, number=number, attempt=attempt.id, flush=flush, progress=progress,
-                    sync_attempt=attempt.id if syncs else current.sync_attempt)
+    state = replace(
+        current,
+        number=number,
+        attempt=attempt.id,
+        flush=flush,
+        progress=progress,
+        sync_attempt=attempt.id if syncs else current.sync_attempt,
+    )
     if complete and syncs and attempt.ceiling is not None:
         state = replace(state, cursor=attempt.ceiling, settled=attempt.settled, tail=tail)
     return state
@@ -95,8 +109,14 @@ class Attempt:
 
 def attempt_from_json(data: bytes) -> Attempt:
     value = json.loads(data)
-    return Attempt(**value | {"kind": AttemptKind(value["kind"]), "range_files": tuple(value["range_files"]),
-                              "started_at": datetime.fromisoformat(value["started_at"])})
+    return Attempt(
+        **value
+        | {
+            "kind": AttemptKind(value["kind"]),
+            "range_files": tuple(value["range_files"]),
+            "started_at": datetime.fromisoformat(value["started_at"]),
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -138,5 +158,7 @@ def resumable(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
 
 def is_overtaken(attempt: Attempt, state: TableState) -> bool:
     """True when another sync committed since this attempt began; a backfill in between does not count."""
-    return (attempt.kind is not AttemptKind.BACKFILL
-            and state.sync_attempt not in (attempt.base_sync_attempt, attempt.id))
+    return attempt.kind is not AttemptKind.BACKFILL and state.sync_attempt not in (
+        attempt.base_sync_attempt,
+        attempt.id,
+    )

@@ -1,6 +1,6 @@
-"""The Delta log of one table: snapshots, and commits that are a compare-and-swap on the snapshot they were planned on.
+"""The Delta log of one table: snapshots, and commits that are a compare-and-swap on the snapshot of their plan.
 
-Everything here works around something measured in deltalake 1.6.6; each has a regression test in tests/io/test_delta.py:
+Everything here works around something measured in deltalake 1.6.6; each with a regression test:
 `max_commit_retries=0` (the default retries double rows after a compaction and miss appends), `unquote` (logged paths
 are percent-encoded, actions want them decoded), removes checked against the snapshot (an unknown path is accepted in
 silence), the schema asserted before every commit (a changed one is ignored in silence), tables with deletion vectors
@@ -101,8 +101,12 @@ class DeltaLog:
         except TableNotFoundError:
             return None
         except DeltaError as error:
-            raise StoreUnavailable("the table's log cannot be read", table=self.uri, reason=_first_line(error),
-                                   remedy="Check the lake; the next run goes on.") from error
+            raise StoreUnavailable(
+                "the table's log cannot be read",
+                table=self.uri,
+                reason=_first_line(error),
+                remedy="Check the lake; the next run goes on.",
+            ) from error
         return _snapshot(self._table)
 
     def create(self, schema: pa.Schema, commit: Commit, *, identity: str) -> None:
@@ -116,18 +120,40 @@ class DeltaLog:
         now = int(time.time() * 1000)
         fields = Schema.from_arrow(pa.schema([*schema, pa.field(PARTITION_COLUMN, pa.string())]))
         entries: list[dict[str, object]] = [
-            {"commitInfo": {"timestamp": now, "operation": "CREATE TABLE AS SELECT", "operationParameters": {},
-                            **(commit.facts or {})}},
+            {
+                "commitInfo": {
+                    "timestamp": now,
+                    "operation": "CREATE TABLE AS SELECT",
+                    "operationParameters": {},
+                    **(commit.facts or {}),
+                }
+            },
             {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}},
-            {"metaData": {"id": str(uuid.uuid4()), "format": {"provider": "parquet", "options": {}},
-                          "schemaString": fields.to_json(), "partitionColumns": [PARTITION_COLUMN], "createdTime": now,
-                          "configuration": {PROPERTY: identity,
-                                            "delta.checkpointInterval": str(CHECKPOINT_INTERVAL)}}},
+            {
+                "metaData": {
+                    "id": str(uuid.uuid4()),
+                    "format": {"provider": "parquet", "options": {}},
+                    "schemaString": fields.to_json(),
+                    "partitionColumns": [PARTITION_COLUMN],
+                    "createdTime": now,
+                    "configuration": {PROPERTY: identity, "delta.checkpointInterval": str(CHECKPOINT_INTERVAL)},
+                }
+            },
             {"txn": {"appId": APP_ID, "version": commit.number, "lastUpdated": now}},
         ]
-        entries += [{"add": {"path": file.path, "partitionValues": {PARTITION_COLUMN: file.leaf},
-                             "size": file.size_bytes, "modificationTime": now, "dataChange": True,
-                             "stats": file.statistics}} for file in commit.adds]
+        entries += [
+            {
+                "add": {
+                    "path": file.path,
+                    "partitionValues": {PARTITION_COLUMN: file.leaf},
+                    "size": file.size_bytes,
+                    "modificationTime": now,
+                    "dataChange": True,
+                    "stats": file.statistics,
+                }
+            }
+            for file in commit.adds
+        ]
         log = "\n".join(json.dumps(entry) for entry in entries).encode()
         entry_path = f"{self._path}/_delta_log/{0:020d}.json"
         if not self._store.put_if_absent(entry_path, log) and self._store.get(entry_path) != log:
@@ -143,24 +169,48 @@ class DeltaLog:
         """
         table = self._check(base, commit)
         now = int(time.time() * 1000)
-        sizes = dict(zip(base.files["path"], zip(base.files["size_bytes"], base.files["leaf"], strict=True), strict=True))
+        sizes = {path: (size, leaf) for path, size, leaf in base.files.select("path", "size_bytes", "leaf").iter_rows()}
         actions: list[AddAction | RemoveAction] = [
-            RemoveAction(path=path, data_change=commit.data_change, deletion_timestamp=now, size=sizes[path][0],
-                         partition_values={PARTITION_COLUMN: sizes[path][1]}) for path in commit.removes]
-        actions += [AddAction(path=file.path, size=file.size_bytes, partition_values={PARTITION_COLUMN: file.leaf},
-                              modification_time=now, data_change=commit.data_change, stats=file.statistics)
-                    for file in commit.adds]
+            RemoveAction(
+                path=path,
+                data_change=commit.data_change,
+                deletion_timestamp=now,
+                size=sizes[path][0],
+                partition_values={PARTITION_COLUMN: sizes[path][1]},
+            )
+            for path in commit.removes
+        ]
+        actions += [
+            AddAction(
+                path=file.path,
+                size=file.size_bytes,
+                partition_values={PARTITION_COLUMN: file.leaf},
+                modification_time=now,
+                data_change=commit.data_change,
+                stats=file.statistics,
+            )
+            for file in commit.adds
+        ]
         transactions = [Transaction(APP_ID, commit.number, now)] if commit.number else None
         try:
             table.create_write_transaction(
-                actions, mode="append", schema=table.schema(), partition_by=[PARTITION_COLUMN],
-                commit_properties=CommitProperties(max_commit_retries=0, app_transactions=transactions,
-                                                   custom_metadata=dict(commit.facts or {})))
+                actions,
+                mode="append",
+                schema=table.schema(),
+                partition_by=[PARTITION_COLUMN],
+                commit_properties=CommitProperties(
+                    max_commit_retries=0, app_transactions=transactions, custom_metadata=dict(commit.facts or {})
+                ),
+            )
         except CommitFailedError as error:
             raise CommitConflict("another writer committed first", table=self.uri, version=base.version + 1) from error
         except (DeltaError, OSError) as error:
-            raise CommitOutcomeUnknown("the commit was not acknowledged", table=self.uri, reason=_first_line(error),
-                                       remedy="Run the sync again; it looks at the log first.") from error
+            raise CommitOutcomeUnknown(
+                "the commit was not acknowledged",
+                table=self.uri,
+                reason=_first_line(error),
+                remedy="Run the sync again; it looks at the log first.",
+            ) from error
 
     def _check(self, base: Snapshot, commit: Commit) -> DeltaTable:
         table = self._table
@@ -189,26 +239,38 @@ class DeltaLog:
 def _snapshot(table: DeltaTable) -> Snapshot:
     protocol = table.protocol()
     if "deletionVectors" in (protocol.reader_features or []) or "columnMapping" in (protocol.reader_features or []):
-        raise ConfigError("the table uses deletion vectors or column mapping", table=table.table_uri,
-                          remedy="Import into another table name, or purge and downgrade this one.")
+        raise ConfigError(
+            "the table uses deletion vectors or column mapping",
+            table=table.table_uri,
+            remedy="Import into another table name, or purge and downgrade this one.",
+        )
     if table.metadata().partition_columns != [PARTITION_COLUMN]:
-        raise ConfigError("the folder holds a Delta table of someone else", table=table.table_uri,
-                          remedy="Move it away or import into another lake.")
+        raise ConfigError(
+            "the folder holds a Delta table of someone else",
+            table=table.table_uri,
+            remedy="Move it away or import into another lake.",
+        )
     actions = pl.DataFrame(table.get_add_actions(flatten=True))
     leaf = f"partition.{PARTITION_COLUMN}"
     bounds = [name for name in actions.columns if name.startswith(("min.", "max."))]
     files = actions.select(
         pl.Series("path", [unquote(path) for path in actions["path"]], dtype=pl.String),
         pl.col(leaf).cast(pl.String).alias("leaf") if leaf in actions.columns else pl.lit("all").alias("leaf"),
-        pl.col("size_bytes").cast(pl.Int64), pl.col("num_records").cast(pl.Int64).alias("rows"),
-        pl.col("modification_time").cast(pl.Int64).alias("modified_ms"), *bounds)
+        pl.col("size_bytes").cast(pl.Int64),
+        pl.col("num_records").cast(pl.Int64).alias("rows"),
+        pl.col("modification_time").cast(pl.Int64).alias("modified_ms"),
+        *bounds,
+    )
     schema = pa.schema(table.schema().to_arrow())
     history = table.history(1)
     return Snapshot(
-        version=table.version(), schema=schema.remove(schema.get_field_index(PARTITION_COLUMN)),
-        properties={k: v for k, v in table.metadata().configuration.items() if v is not None}, files=files,
+        version=table.version(),
+        schema=schema.remove(schema.get_field_index(PARTITION_COLUMN)),
+        properties={k: v for k, v in table.metadata().configuration.items()},
+        files=files,
         transaction=table.transaction_version(APP_ID) or 0,
-        committed_ms=int(history[0].get("timestamp", 0)) if history else 0)
+        committed_ms=int(history[0].get("timestamp", 0)) if history else 0,
+    )
 
 
 def _first_line(error: BaseException) -> str:

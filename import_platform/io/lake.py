@@ -35,7 +35,10 @@ class Lake:
         for source in self.store.folders(""):
             if source.startswith("_"):
                 continue
-            for table in self.store.folders(source):
-                if "_delta_log" in self.store.folders(f"{source}/{table}"):
-                    found.append((unescape(source), unescape(table)))
+            tables = self.store.folders(source)
+            found += [
+                (unescape(source), unescape(table))
+                for table in tables
+                if "_delta_log" in self.store.folders(f"{source}/{table}")
+            ]
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,7 @@ SAMPLE_SECONDS = 0.1
 def held_bytes() -> int:
     """PSS of this process (Linux), else its RSS. A sync starts no children, so this is its whole process tree."""
     try:
-        with open(f"/proc/{os.getpid()}/smaps_rollup", "rb") as rollup:
+        with Path(f"/proc/{os.getpid()}/smaps_rollup").open("rb") as rollup:
             for line in rollup:
                 if line.startswith(b"Pss:"):
                     return int(line.split()[1]) * 1024
@@ -46,8 +47,9 @@ class PeakMemory:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join()
         self._note()

@@ -51,8 +51,16 @@ def leaf_path(leaf: str) -> str:
 class LeafWriter:
     """Writes rows of one leaf into one or more files. Buffers up to `row_group_bytes` decoded, then encodes them."""
 
-    def __init__(self, store: Store, table_path: str, leaf: str, schema: pa.Schema, *,
-                 statistics_first: Sequence[str] = (), row_group_bytes: int = ROW_GROUP_BYTES) -> None:
+    def __init__(
+        self,
+        store: Store,
+        table_path: str,
+        leaf: str,
+        schema: pa.Schema,
+        *,
+        statistics_first: Sequence[str] = (),
+        row_group_bytes: int = ROW_GROUP_BYTES,
+    ) -> None:
         self._store = store
         self._table_path = table_path
         self._leaf = leaf
@@ -108,8 +116,13 @@ class _OpenFile:
         self._sink = self._stack.enter_context(store.open_output(self._full_path))
         self._footers: list[pq.FileMetaData] = []
         self._writer = pq.ParquetWriter(
-            self._sink, first.schema, compression="zstd", compression_level=1,
-            use_dictionary=dictionary_columns(first), metadata_collector=self._footers)
+            self._sink,
+            first.schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=dictionary_columns(first),
+            metadata_collector=self._footers,
+        )
         self._decoded_bytes = 0
 
     @property
@@ -125,8 +138,14 @@ class _OpenFile:
         size_bytes = self.written_bytes
         self._stack.close()
         footer = self._footers[0]
-        return WrittenFile(self._path, self._leaf, size_bytes, footer.num_rows, self._decoded_bytes,
-                           statistics_json(footer, statistics_columns))
+        return WrittenFile(
+            self._path,
+            self._leaf,
+            size_bytes,
+            footer.num_rows,
+            self._decoded_bytes,
+            statistics_json(footer, statistics_columns),
+        )
 
 
 def slices(batch: pa.RecordBatch, limit_bytes: int) -> Iterator[pa.RecordBatch]:
@@ -144,9 +163,13 @@ def dictionary_columns(sample: pa.Table) -> list[str]:
     A dictionary of distinct values costs a third of the encoding time and is thrown away at 1 MB (measured, 1M rows).
     """
     head = sample.slice(0, DICTIONARY_SAMPLE_ROWS)
-    return [name for name in head.column_names
-            if not pa.types.is_nested(head.schema.field(name).type) and not pa.types.is_boolean(head.schema.field(name).type)
-            and pc.count_distinct(head[name], mode="all").as_py() * 2 <= head.num_rows]
+    return [
+        name
+        for name in head.column_names
+        if not pa.types.is_nested(head.schema.field(name).type)
+        and not pa.types.is_boolean(head.schema.field(name).type)
+        and pc.count_distinct(head[name], mode="all").as_py() * 2 <= head.num_rows
+    ]
 
 
 def statistics_json(footer: pq.FileMetaData, columns: Sequence[str]) -> str:
@@ -196,8 +219,14 @@ def _json_exact(value: Any) -> Any:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def read_batches(store: Store, path: str, *, columns: Sequence[str] | None = None, limit_bytes: int = ROW_GROUP_BYTES,
-                 row_groups: Sequence[int] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
+def read_batches(
+    store: Store,
+    path: str,
+    *,
+    columns: Sequence[str] | None = None,
+    limit_bytes: int = ROW_GROUP_BYTES,
+    row_groups: Sequence[int] | None = None,
+) -> Iterator[tuple[int, pa.RecordBatch]]:
     """(position of the first row, batch) in file order; a batch decodes to about `limit_bytes` or is one row.
 
     Peak memory: the batch, plus one page per column. Row counts are guessed from the footer and corrected by the
@@ -217,10 +246,14 @@ def read_batches(store: Store, path: str, *, columns: Sequence[str] | None = Non
             position += group.num_rows
 
 
-def _group_batches(reader: pq.ParquetFile, index: int, group: pq.RowGroupMetaData, columns: Sequence[str] | None,
-                   limit_bytes: int) -> Iterator[pa.RecordBatch]:
-    encoded = sum(group.column(i).total_uncompressed_size for i in range(group.num_columns)
-                  if columns is None or group.column(i).path_in_schema in columns)
+def _group_batches(
+    reader: pq.ParquetFile, index: int, group: pq.RowGroupMetaData, columns: Sequence[str] | None, limit_bytes: int
+) -> Iterator[pa.RecordBatch]:
+    encoded = sum(
+        group.column(i).total_uncompressed_size
+        for i in range(group.num_columns)
+        if columns is None or group.column(i).path_in_schema in columns
+    )
     # Encoded size is at most a few times below the decoded one, except for dictionaries of long strings.
     rows = group.num_rows if encoded * 2 <= limit_bytes else max(1, int(group.num_rows * limit_bytes / (2 * encoded)))
     for batch in reader.iter_batches(batch_size=rows, row_groups=[index], columns=list(columns) if columns else None):

@@ -50,11 +50,15 @@ class Store:
             self._store: Any = LocalStore(str(self._root), mkdir=True)
         elif self.uri.startswith("s3://"):
             self.storage_options = s3_options(os.environ if env is None else env)
-            self._store = S3Store.from_url(self.uri, config=cast(Any, _obstore_options(self.storage_options)),
-                                           client_options={"allow_http": True})
+            self._store = S3Store.from_url(
+                self.uri, config=cast(Any, _obstore_options(self.storage_options)), client_options={"allow_http": True}
+            )
         else:
-            raise ConfigError("the lake is neither a folder nor an s3:// address", found=self.uri.split("://")[0] + "://",
-                              remedy="Set IMPORT_PLATFORM_LAKE to a path or to s3://bucket/prefix.")
+            raise ConfigError(
+                "the lake is neither a folder nor an s3:// address",
+                found=self.uri.split("://")[0] + "://",
+                remedy="Set IMPORT_PLATFORM_LAKE to a path or to s3://bucket/prefix.",
+            )
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
@@ -63,8 +67,12 @@ class Store:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError("the lake folder cannot be created", path=str(self._root), reason=error.strerror,
-                              remedy="Point IMPORT_PLATFORM_LAKE at a folder you may write to.") from error
+            raise ConfigError(
+                "the lake folder cannot be created",
+                path=str(self._root),
+                reason=error.strerror,
+                remedy="Point IMPORT_PLATFORM_LAKE at a folder you may write to.",
+            ) from error
 
     def get(self, path: str) -> bytes | None:
         """The object's bytes, None if there is none."""
@@ -171,23 +179,39 @@ class Store:
         finally:
             self.delete([key])
         if not first or second:
-            raise ConfigError("the object store does not honour conditional put (If-None-Match)", lake=self.uri,
-                              remedy="Commits would be lost; use a store that does, such as AWS S3, MinIO or Ceph.")
+            raise ConfigError(
+                "the object store does not honour conditional put (If-None-Match)",
+                lake=self.uri,
+                remedy="Commits would be lost; use a store that does, such as AWS S3, MinIO or Ceph.",
+            )
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:
         try:
             yield
         except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
-            raise ConfigError("the lake refuses access", lake=self.uri, path=path,
-                              remedy="Check the credentials and permissions of IMPORT_PLATFORM_LAKE.") from error
+            raise ConfigError(
+                "the lake refuses access",
+                lake=self.uri,
+                path=path,
+                remedy="Check the credentials and permissions of IMPORT_PLATFORM_LAKE.",
+            ) from error
         except (BaseError, OSError) as error:
             if "Permission denied" in str(error):
-                raise ConfigError("the lake cannot be written", lake=self.uri, path=path,
-                                  remedy="Check the permissions of IMPORT_PLATFORM_LAKE.") from error
+                raise ConfigError(
+                    "the lake cannot be written",
+                    lake=self.uri,
+                    path=path,
+                    remedy="Check the permissions of IMPORT_PLATFORM_LAKE.",
+                ) from error
             reason = str(error).splitlines()[0][:200]
-            raise StoreUnavailable("the lake's store did not answer", lake=self.uri, path=path, reason=reason,
-                                   remedy="Check that it is reachable; the next run goes on.") from error
+            raise StoreUnavailable(
+                "the lake's store did not answer",
+                lake=self.uri,
+                path=path,
+                reason=reason,
+                remedy="Check that it is reachable; the next run goes on.",
+            ) from error
 
 
 def s3_options(env: Mapping[str, str]) -> dict[str, str]:
@@ -199,9 +223,20 @@ def s3_options(env: Mapping[str, str]) -> dict[str, str]:
     return options
 
 
-_S3_NAMES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL",
-             "AWS_PROFILE", "AWS_ALLOW_HTTP", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME",
-             "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"}
+_S3_NAMES = {
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_PROFILE",
+    "AWS_ALLOW_HTTP",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+}
 
 
 def _obstore_options(options: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from import_platform.errors import ConfigError
 from import_platform.io.delta import DeltaLog, Snapshot
 from import_platform.io.lake import Lake
 from import_platform.io.staging import Staging
+from import_platform.io.store import Store
 from import_platform.sources.protocol import Source
 
 
@@ -41,16 +42,54 @@ class TableContext:
 
 
 @dataclass(frozen=True)
-class OpenTable:
-    """A table with every choice made and checked against the lake. `identity` is the stored one where there is one."""
+class LakeTable:
+    """A table as the lake has it: what splits, coarsenings and compactions need, without its source.
 
-    context: TableContext
-    spec: TableSpec
+    `path` is relative to the store; `snapshot` the version it was opened at, None where there is no table yet.
+    """
+
+    id: str
+    store: Store
+    path: str
     identity: Identity
     log: DeltaLog
     staging: Staging
-    path: str
     snapshot: Snapshot | None
+
+
+@dataclass(frozen=True)
+class OpenTable(LakeTable):
+    """A table with its source: every choice made and checked against the lake's stored identity."""
+
+    context: TableContext
+    spec: TableSpec
+
+
+def open_lake_table(lake: Lake, source: str, table: str) -> LakeTable:
+    """A table that exists in the lake.
+
+    Raises:
+        ConfigError: there is no such table in the lake (sync it first), or it is somebody else's.
+    """
+    path = lake.table_path(source, table)
+    log = DeltaLog(lake.store, path)
+    snapshot = log.snapshot()
+    identity = stored_identity(snapshot)
+    if identity is None:
+        raise ConfigError(
+            "the lake has no such table",
+            table=f"{source}/{table}",
+            remedy=f"Import it first: import-platform sync {source}/{table}",
+        )
+    return LakeTable(
+        f"{source}/{table}",
+        lake.store,
+        path,
+        identity,
+        log,
+        Staging(lake.store, lake.staging_path(source, table)),
+        snapshot,
+    )
 
 
 def open_table(context: TableContext) -> OpenTable:
@@ -75,7 +114,7 @@ def open_table(context: TableContext) -> OpenTable:
         check_identity(stored, spec)
     identity = Identity(spec.partition, spec.primary_key)
     staging = Staging(lake.store, lake.staging_path(context.source_name, name))
-    return OpenTable(context, spec, identity, log, staging, path, snapshot)
+    return OpenTable(spec.id, lake.store, path, identity, log, staging, snapshot, context, spec)
 
 
 def stored_identity(snapshot: Snapshot | None) -> Identity | None:
@@ -83,13 +122,18 @@ def stored_identity(snapshot: Snapshot | None) -> Identity | None:
     if snapshot is None:
         return None
     if PROPERTY not in snapshot.properties:
-        raise ConfigError("the folder holds a Delta table of someone else",
-                          remedy="Move it away or import into another lake.")
+        raise ConfigError(
+            "the folder holds a Delta table of someone else", remedy="Move it away or import into another lake."
+        )
     return identity_from_json(snapshot.properties[PROPERTY])
 
 
 def _unknown(context: TableContext) -> ConfigError:
     names = [info.name_in_lake for info in context.source.discover()]
     close = difflib.get_close_matches(context.declared.name, names, n=3) or names[:5]
-    return ConfigError("the source has no such table", table=context.table_id, found=close,
-                       remedy=f"See: import-platform tables {context.source_name}")
+    return ConfigError(
+        "the source has no such table",
+        table=context.table_id,
+        found=close,
+        remedy=f"See: import-platform tables {context.source_name}",
+    )

@@ -36,8 +36,16 @@ def read_request(table: OpenTable, attempt: Attempt, state: TableState, after: T
         column = getattr(spec.partition, "column", None)
         info = spec.info.column(column) if column else None
         range_ = column_range(attempt.key, spec.partition, info.type if info else pa.string())
-    return ReadRequest(spec.info, tuple(c.name for c in spec.info.columns), spec.primary_key, window, range_, after,
-                       page_bytes=budget.page_bytes, row_bytes_max=budget.row_bytes_max)
+    return ReadRequest(
+        spec.info,
+        tuple(c.name for c in spec.info.columns),
+        spec.primary_key,
+        window,
+        range_,
+        after,
+        page_bytes=budget.page_bytes,
+        row_bytes_max=budget.row_bytes_max,
+    )
 
 
 @dataclass
@@ -64,8 +72,16 @@ class Extract:
     `ended` tells whether the source was read to its end.
     """
 
-    def __init__(self, table: OpenTable, attempt: Attempt, state: TableState, done: list[Checkpoint],
-                 report: SyncReport, *, deadline: float) -> None:
+    def __init__(
+        self,
+        table: OpenTable,
+        attempt: Attempt,
+        state: TableState,
+        done: list[Checkpoint],
+        report: SyncReport,
+        *,
+        deadline: float,
+    ) -> None:
         self._table = table
         self._attempt = attempt
         self._report = report
@@ -121,8 +137,12 @@ class Extract:
         estimate = self._table.spec.info.row_estimate
         total = estimate if estimate >= 0 and self._request.window is None and self._request.range is None else None
         self._table.context.observer.progress(
-            self._table.spec.id, Stage.READING, rows=self._report.rows_read, bytes_=self._report.bytes_read,
-            total_rows=total)
+            self._table.spec.id,
+            Stage.READING,
+            rows=self._report.rows_read,
+            bytes_=self._report.bytes_read,
+            total_rows=total,
+        )
 
     def _without_known(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Leaves out rows at the last cursor value that are in the lake exactly as they are."""
@@ -154,8 +174,9 @@ class Extract:
             return
         self._number += 1
         token = chunk.token if chunk.whole else None
-        checkpoint = Checkpoint(self._number, chunk.rows, chunk.bytes, token, len(chunk.rejected), end,
-                                tuple(chunk.tail[:TAIL_ROWS + 1]))
+        checkpoint = Checkpoint(
+            self._number, chunk.rows, chunk.bytes, token, len(chunk.rejected), end, tuple(chunk.tail[: TAIL_ROWS + 1])
+        )
         self._table.staging.stage(self._attempt.id, checkpoint, self._schema, chunk.batches, chunk.rejected)
         chunk.batches.clear()
         yield checkpoint

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import polars as pl
 import pyarrow as pa
 
 from import_platform.core.layout import covers
@@ -49,8 +50,16 @@ class StagedRows:
 class Flush:
     """One flush of an attempt. `complete` says that its chunks are the last: the cursor moves and a swap happens."""
 
-    def __init__(self, table: OpenTable, attempt: Attempt, chunks: Sequence[Checkpoint], report: SyncReport, *,
-                 complete: bool, tail: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        table: OpenTable,
+        attempt: Attempt,
+        chunks: Sequence[Checkpoint],
+        report: SyncReport,
+        *,
+        complete: bool,
+        tail: tuple[int, ...] = (),
+    ) -> None:
         self._table = table
         self._attempt = attempt
         self._chunks = chunks
@@ -85,14 +94,21 @@ class Flush:
                 raise
             except (CommitConflict, CommitOutcomeUnknown) as error:
                 self._table.context.observer.note(self._table.spec.id, f"{error.message}; looking again")
-        raise CommitConflict("other writers won every round", table=self._table.spec.id, rounds=TRIES,
-                             remedy="Run the sync again when the table is quieter; it goes on from here.")
+        raise CommitConflict(
+            "other writers won every round",
+            table=self._table.spec.id,
+            rounds=TRIES,
+            remedy="Run the sync again when the table is quieter; it goes on from here.",
+        )
 
     def _check_turn(self, state: TableState) -> None:
         done = state.progress.get(self._attempt.id, 0)
         if is_overtaken(self._attempt, state) or (self._chunks and done >= self._chunks[0].number):
-            raise Overtaken("another sync of this table committed first", table=self._table.spec.id,
-                            remedy="Run the sync again; it starts from the newer state.")
+            raise Overtaken(
+                "another sync of this table committed first",
+                table=self._table.spec.id,
+                remedy="Run the sync again; it starts from the newer state.",
+            )
 
     def _attempt_once(self, snapshot: Snapshot | None, state: TableState) -> bool:
         schema = self._evolved(snapshot)
@@ -109,8 +125,9 @@ class Flush:
         facts = {"import_platform.attempt": self._attempt.id, "import_platform.kind": self._attempt.kind.value}
         commit = replace(commit, facts=facts)
         spec = self._table.spec
-        self._table.context.observer.progress(spec.id, Stage.COMMITTING, rows=merged.incoming_rows, bytes_=0,
-                                              total_rows=merged.incoming_rows)
+        self._table.context.observer.progress(
+            spec.id, Stage.COMMITTING, rows=merged.incoming_rows, bytes_=0, total_rows=merged.incoming_rows
+        )
         if snapshot is None:
             self._table.log.create(schema, commit, identity=self._table.identity.to_json())
         else:
@@ -140,8 +157,12 @@ class Flush:
         if self._attempt.kind is AttemptKind.BACKFILL:
             now = range_files(self._table, snapshot, self._attempt.key)
             if set(now) != set(self._attempt.range_files):
-                raise RangeChanged("the range changed while it was read", table=self._table.spec.id,
-                                   partition=self._attempt.key, remedy="Run the backfill again.")
+                raise RangeChanged(
+                    "the range changed while it was read",
+                    table=self._table.spec.id,
+                    partition=self._attempt.key,
+                    remedy="Run the backfill again.",
+                )
             return now
         return []
 
@@ -153,21 +174,26 @@ class Flush:
             by_key = bool(spec.primary_key) and self._attempt.kind is not AttemptKind.APPEND
             # The source's own key is unique; only a key that a person declared may repeat within a full read.
             swaps = self._attempt.kind is AttemptKind.FULL_REFRESH and spec.primary_key == spec.info.primary_key
-            self._merge = Merge(target, rows, by_key=by_key and not swaps, budget=table.context.budget,
-                                on_rows=self._progressed)
+            self._merge = Merge(
+                target, rows, by_key=by_key and not swaps, budget=table.context.budget, on_rows=self._progressed
+            )
             self._merging = schema
         return self._merge
 
     def _progressed(self, rows: int) -> None:
         self._rows_done += rows
-        self._table.context.observer.progress(self._table.spec.id, Stage.MERGING, rows=self._rows_done, bytes_=0,
-                                              total_rows=None)
+        self._table.context.observer.progress(
+            self._table.spec.id, Stage.MERGING, rows=self._rows_done, bytes_=0, total_rows=None
+        )
 
     def _moves_state(self, state: TableState) -> bool:
         """True when an empty flush still has a cursor to make durable."""
-        return (self._complete and self._attempt.kind is not AttemptKind.BACKFILL
-                and self._attempt.ceiling is not None
-                and (state.cursor, state.settled) != (self._attempt.ceiling, self._attempt.settled))
+        return (
+            self._complete
+            and self._attempt.kind is not AttemptKind.BACKFILL
+            and self._attempt.ceiling is not None
+            and (state.cursor, state.settled) != (self._attempt.ceiling, self._attempt.settled)
+        )
 
     def _creates_empty(self) -> bool:
         return self._complete and self._attempt.kind is not AttemptKind.BACKFILL
@@ -179,8 +205,16 @@ class Flush:
         number = max(state.number, self._table.staging.last_claimed()) + 1
         last = self._chunks[-1].number if self._chunks else state.progress.get(self._attempt.id, 0)
         while not self._table.staging.claim(
-                next_state(state, number=number, attempt=self._attempt, flush=self._id, last_chunk=last,
-                           complete=self._complete, tail=self._tail)):
+            next_state(
+                state,
+                number=number,
+                attempt=self._attempt,
+                flush=self._id,
+                last_chunk=last,
+                complete=self._complete,
+                tail=self._tail,
+            )
+        ):
             number += 1
         self._claimed = (number, state)
         return number
@@ -191,8 +225,12 @@ class Flush:
             return  # others committed meanwhile; their snapshots build on ours
         expected = (before.rows if before else 0) + sum(f.rows for f in merged.adds) - _removed_rows(before, merged)
         if after.rows != expected:
-            raise InvariantBroken("row counts do not add up after a commit", table=self._table.spec.id,
-                                  expected_rows=expected, found_rows=after.rows)
+            raise InvariantBroken(
+                "row counts do not add up after a commit",
+                table=self._table.spec.id,
+                expected_rows=expected,
+                found_rows=after.rows,
+            )
 
     def _count(self, before: Snapshot | None, merged: Merged) -> None:
         report, plan = self._report, merged.plan
@@ -204,8 +242,7 @@ class Flush:
         report.files_removed += len(plan.removes)
         leaves = {file.leaf for file in merged.adds}
         if before is not None and plan.removes:
-            gone = set(plan.removes)
-            leaves |= {leaf for path, leaf in zip(before.files["path"], before.files["leaf"], strict=True) if path in gone}
+            leaves |= set(before.files.filter(pl.col("path").is_in(plan.removes))["leaf"])
         report.partitions_touched += len(leaves)
 
 
@@ -213,12 +250,14 @@ def range_files(table: OpenTable, snapshot: Snapshot | None, key: str) -> list[s
     """The files of every leaf that lies in the range of a base key."""
     if snapshot is None:
         return []
-    return [path for path, leaf in zip(snapshot.files["path"], snapshot.files["leaf"], strict=True)
-            if covers(key, leaf, table.identity.partition)]
+    return [
+        path
+        for path, leaf in zip(snapshot.files["path"], snapshot.files["leaf"], strict=True)
+        if covers(key, leaf, table.identity.partition)
+    ]
 
 
 def _removed_rows(before: Snapshot | None, merged: Merged) -> int:
     if before is None or not merged.plan.removes:
         return 0
-    gone = set(merged.plan.removes)
-    return sum(rows for path, rows in zip(before.files["path"], before.files["rows"], strict=True) if path in gone)
+    return int(before.files.filter(pl.col("path").is_in(merged.plan.removes))["rows"].sum())

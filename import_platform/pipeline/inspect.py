@@ -27,7 +27,7 @@ class LeafStatus:
 
 @dataclass(frozen=True)
 class TableStatus:
-    """One table in the lake. `leaves` in name order; `last_commit_at` UTC; `open_attempts` syncs that can be resumed."""
+    """One table in the lake. `leaves` in name order; times UTC; `open_attempts` passes that can be resumed."""
 
     table: str
     uri: str
@@ -55,12 +55,20 @@ def table_status(lake: Lake, source: str, table: str) -> TableStatus | None:
     if snapshot is None or identity is None:
         return None
     staging = Staging(lake.store, lake.staging_path(source, table))
-    by_leaf = (snapshot.files.group_by("leaf").agg(pl.col("rows").sum(), pl.col("size_bytes").sum(), pl.len())
-               .sort("leaf"))
+    by_leaf = (
+        snapshot.files.group_by("leaf").agg(pl.col("rows").sum(), pl.col("size_bytes").sum(), pl.len()).sort("leaf")
+    )
     return TableStatus(
-        table=f"{source}/{table}", uri=log.uri, rows=snapshot.rows, bytes=snapshot.size_bytes,
+        table=f"{source}/{table}",
+        uri=log.uri,
+        rows=snapshot.rows,
+        bytes=snapshot.size_bytes,
         files=snapshot.files.height,
         leaves={leaf: LeafStatus(rows, size, files) for leaf, rows, size, files in by_leaf.iter_rows()},
-        delta_version=snapshot.version, cursor_value=staging.state(snapshot.transaction).cursor,
-        last_commit_at=datetime.fromtimestamp(snapshot.committed_ms / 1000, UTC), schema=snapshot.schema,
-        identity=identity, open_attempts=len(staging.attempts()))
+        delta_version=snapshot.version,
+        cursor_value=staging.state(snapshot.transaction).cursor,
+        last_commit_at=datetime.fromtimestamp(snapshot.committed_ms / 1000, UTC),
+        schema=snapshot.schema,
+        identity=identity,
+        open_attempts=len(staging.attempts()),
+    )

@@ -39,11 +39,11 @@ from import_platform.io.parquet import (
     without_rows,
 )
 from import_platform.io.store import Store
+from import_platform.pipeline.leaves import LeafWriters, placing_frame, sort_order, spans_of
 
 PROBE_BATCH_BYTES = 4 << 20
-OPEN_WRITERS = 64
 WORKER_BYTES = 5 * ROW_GROUP_BYTES
-"""What one rewriting worker holds: a decoded batch, its filtered copy, a buffered row group, its encoding, the reader."""
+"""What one rewriting worker holds: a decoded batch, its filtered copy, a buffered row group, its encoding, a reader."""
 
 
 class Rows(Protocol):
@@ -81,8 +81,15 @@ class Merge:
     `by_key` False writes the rows as they are (append, full swap); True replaces what has the same primary key.
     """
 
-    def __init__(self, target: Target, rows: Rows, *, by_key: bool, budget: MemoryBudget,
-                 on_rows: Callable[[int], None] = lambda rows: None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        rows: Rows,
+        *,
+        by_key: bool,
+        budget: MemoryBudget,
+        on_rows: Callable[[int], None] = lambda rows: None,
+    ) -> None:
         self._target = target
         self._rows = rows
         self._by_key = by_key
@@ -108,11 +115,15 @@ class Merge:
         found = [self._hits[path][1] for path in hits]
         dropped_rows = int(files.filter(pl.col("path").is_in(list(dropped)))["rows"].sum()) if dropped else 0
         rewrites = plan_rewrites(files, hits, dropped, self._incoming.leaves)
-        return MergePlan(rewrites=rewrites, dropped=tuple(dropped), considered_files=files.height,
-                         probed_files=candidates.height,
-                         updated_rows=len(np.unique(np.concatenate(found))) if found else 0,
-                         removed_rows=dropped_rows + sum(p.size for p in hits.values()),
-                         leaves=tuple(self._incoming.leaves))
+        return MergePlan(
+            rewrites=rewrites,
+            dropped=tuple(dropped),
+            considered_files=files.height,
+            probed_files=candidates.height,
+            updated_rows=len(np.unique(np.concatenate(found))) if found else 0,
+            removed_rows=dropped_rows + sum(p.size for p in hits.values()),
+            leaves=tuple(self._incoming.leaves),
+        )
 
     def write(self, plan: MergePlan) -> Merged:
         """Writes the plan's files. Peak memory: `merge_bytes` for source rows plus WORKER_BYTES per worker."""
@@ -155,8 +166,11 @@ class Merge:
     def _probe(self, candidates: pl.DataFrame) -> None:
         first = self._target.identity.primary_key[0] if self._target.identity.primary_key else ""
         bounded = f"min.{first}" in candidates.columns
-        todo = [(row["path"], row[f"min.{first}"] if bounded else None, row[f"max.{first}"] if bounded else None)
-                for row in candidates.iter_rows(named=True) if row["path"] not in self._hits]
+        todo = [
+            (row["path"], row[f"min.{first}"] if bounded else None, row[f"max.{first}"] if bounded else None)
+            for row in candidates.iter_rows(named=True)
+            if row["path"] not in self._hits
+        ]
         with ThreadPoolExecutor(self._workers, thread_name_prefix="probe") as pool:
             found = pool.map(lambda file: self._probe_file(*file), todo)
             self._hits.update(zip((path for path, _, _ in todo), found, strict=True))
@@ -167,8 +181,9 @@ class Merge:
         keys = keys_in_bounds(self._keys, names[0], low, high)
         types = {name: keys[name].dtype for name in names}
         positions, rows = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for at, batch in read_batches(self._target.store, f"{self._target.path}/{path}", columns=names,
-                                      limit_bytes=PROBE_BATCH_BYTES):
+        for at, batch in read_batches(
+            self._target.store, f"{self._target.path}/{path}", columns=names, limit_bytes=PROBE_BATCH_BYTES
+        ):
             frame = pl.DataFrame(pl.from_arrow(batch)).cast(types)  # type: ignore[arg-type]
             hit = frame.with_row_index("__at").join(keys, on=names, how="inner", nulls_equal=True).sort("__at")
             positions.append(hit["__at"].to_numpy().astype(np.int64) + at)
@@ -192,8 +207,8 @@ class Merge:
         if not batches:
             return _Incoming(leaves, [], 0, None, {})
         table = pa.Table.from_batches(batches).combine_chunks()
-        order = self._order(table, pl.concat(names))
-        spans = _spans(pl.concat(names).gather(order))
+        order = sort_order(table, pl.concat(names), self._target.identity.primary_key)
+        spans = spans_of(pl.concat(names).gather(order))
         return _Incoming(leaves, sorted(spans), table.num_rows, table.take(pa.array(order.to_numpy())), spans)
 
     def _placed_batches(self, leaves: frozenset[str], *, sort: bool) -> Iterator[tuple[pa.RecordBatch, pl.Series]]:
@@ -202,21 +217,17 @@ class Merge:
         for raw in self._rows.batches():
             batch = conform(raw, self._target.schema)
             if self._keep is not None:
-                batch = batch.filter(pa.array(self._keep[at:at + raw.num_rows]))
+                batch = batch.filter(pa.array(self._keep[at : at + raw.num_rows]))
             at += raw.num_rows
             if not batch.num_rows:
                 continue
-            names = assign(_placing_frame(batch, identity), identity.partition,
-                           primary_key=identity.primary_key, leaves=leaves)
+            names = assign(
+                placing_frame(batch, identity), identity.partition, primary_key=identity.primary_key, leaves=leaves
+            )
             if sort:
-                order = self._order(pa.Table.from_batches([batch]), names)
+                order = sort_order(pa.Table.from_batches([batch]), names, identity.primary_key)
                 batch, names = batch.take(pa.array(order.to_numpy())), names.gather(order)
             yield batch, names
-
-    def _order(self, table: pa.Table, leaves: pl.Series) -> pl.Series:
-        keys = self._target.identity.primary_key
-        frame = pl.DataFrame({"__leaf": leaves, **{f"k{i}": pl.from_arrow(table[k]) for i, k in enumerate(keys)}})
-        return frame.select(pl.arg_sort_by(frame.columns)).to_series()
 
     def _rewrite(self, task: Rewrite) -> tuple[WrittenFile, ...]:
         assert self._incoming is not None
@@ -240,9 +251,9 @@ class Merge:
         assert self._incoming is not None
         token = ("streamed", self._incoming.existing)
         if token not in self._outputs:
-            writers = _LeafWriters(self._writer, self._budget.merge_bytes // 2)
+            writers = LeafWriters(self._writer, self._budget.merge_bytes // 2)
             for batch, names in self._placed_batches(self._incoming.existing, sort=True):
-                for leaf, (start, count) in _spans(names).items():
+                for leaf, (start, count) in spans_of(names).items():
                     writers.write(leaf, batch.slice(start, count))
                 self._on_rows(batch.num_rows)
             self._outputs[token] = tuple(writers.close())
@@ -274,51 +285,6 @@ class _Incoming:
         return [leaf for leaf in leaves if leaf in set(self.leaves)]
 
 
-class _LeafWriters:
-    """Writers of many leaves under one cap on buffered bytes and open files."""
-
-    def __init__(self, make: Callable[[str], LeafWriter], limit_bytes: int) -> None:
-        self._make = make
-        self._limit_bytes = limit_bytes
-        self._open: dict[str, LeafWriter] = {}
-        self._files: list[WrittenFile] = []
-
-    def write(self, leaf: str, batch: pa.RecordBatch) -> None:
-        writer = self._open.pop(leaf, None) or self._make(leaf)
-        self._open[leaf] = writer  # last in the dictionary = used last
-        # Slices of a sorted batch keep the whole batch alive: copy small ones so that buffers cost what they count.
-        writer.write(_compact(batch))
-        if len(self._open) > OPEN_WRITERS:
-            oldest = next(iter(self._open))
-            self._files += self._open.pop(oldest).close()
-        while sum(w.pending_bytes for w in self._open.values()) > self._limit_bytes:
-            max(self._open.values(), key=lambda w: w.pending_bytes).drain()
-
-    def close(self) -> list[WrittenFile]:
-        for writer in self._open.values():
-            self._files += writer.close()
-        self._open = {}
-        return self._files
-
-
-def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return batch.take(pa.array(np.arange(batch.num_rows)))
-
-
-def _placing_frame(batch: pa.RecordBatch, identity: Identity) -> pl.DataFrame:
-    """Only the columns that decide the leaf; all of them where a keyless table's content is hashed."""
-    column = getattr(identity.partition, "column", None)
-    names = [column] if column is not None else list(identity.primary_key)
-    return pl.DataFrame(pl.from_arrow(batch.select(list(dict.fromkeys([*names, *identity.primary_key]))) if names else
-                                      pa.Table.from_batches([batch])))
-
-
-def _spans(sorted_leaves: pl.Series) -> dict[str, tuple[int, int]]:
-    """leaf -> (start, count) of its run in a sorted series."""
-    runs = pl.DataFrame({"leaf": sorted_leaves}).with_row_index("at").group_by("leaf", maintain_order=True).agg(
-        pl.col("at").first(), pl.len())
-    return {str(leaf): (int(at), int(count)) for leaf, at, count in runs.iter_rows()}
-
-
-_NO_FILES = pl.DataFrame(schema={"path": pl.String, "leaf": pl.String, "size_bytes": pl.Int64, "rows": pl.Int64,
-                                 "modified_ms": pl.Int64})
+_NO_FILES = pl.DataFrame(
+    schema={"path": pl.String, "leaf": pl.String, "size_bytes": pl.Int64, "rows": pl.Int64, "modified_ms": pl.Int64}
+)

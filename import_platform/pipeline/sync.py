@@ -18,7 +18,6 @@ from import_platform.core.state import (
     is_overtaken,
     resumable,
 )
-from import_platform.core.table import SyncMode
 from import_platform.errors import ImportPlatformError, Overtaken
 from import_platform.io.ledger import record_rejected
 from import_platform.io.memory import PeakMemory, release_unused
@@ -40,7 +39,12 @@ def sync_table(context: TableContext, *, full_refresh: bool = False) -> SyncRepo
     Raises:
         ImportPlatformError: with the report so far as its `report` attribute. The lake holds whole commits only.
     """
-    return _reported(context, lambda table, report: _Sync(table, report, _kind(table, full_refresh)).run())
+
+    def work(table: OpenTable, report: SyncReport) -> None:
+        kind = AttemptKind.FULL_REFRESH if full_refresh else AttemptKind(table.spec.sync.value)
+        _Sync(table, report, kind).run()
+
+    return _reported(context, work)
 
 
 def backfill_table(context: TableContext, key: str) -> SyncReport:
@@ -48,11 +52,13 @@ def backfill_table(context: TableContext, key: str) -> SyncReport:
 
     The cursor does not move. Raises as `sync_table`, and ConfigError for a key that is no partition of this table.
     """
+
     def work(table: OpenTable, report: SyncReport) -> None:
         validate(key, table.identity.partition)
         for last in (False, False, True):
             try:
-                return _Sync(table, report, AttemptKind.BACKFILL, key=key).run()
+                _Sync(table, report, AttemptKind.BACKFILL, key=key).run()
+                break
             except RangeChanged:
                 if last:
                     raise
@@ -60,12 +66,6 @@ def backfill_table(context: TableContext, key: str) -> SyncReport:
                 table = open_table(context)
 
     return _reported(context, work)
-
-
-def _kind(table: OpenTable, full_refresh: bool) -> AttemptKind:
-    if full_refresh or table.spec.sync is SyncMode.FULL_REFRESH:
-        return AttemptKind.FULL_REFRESH
-    return AttemptKind.INCREMENTAL if table.spec.sync is SyncMode.INCREMENTAL else AttemptKind.APPEND
 
 
 def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], None]) -> SyncReport:
@@ -115,8 +115,9 @@ class _Sync:
         context = self.table.context
         pending = [c for c in done if c.number > state.progress.get(attempt.id, 0)]
         tail = [h for c in done for h in c.tail]
-        extract = Extract(self.table, attempt, state, done, self.report,
-                          deadline=time.monotonic() + context.max_run_seconds)
+        extract = Extract(
+            self.table, attempt, state, done, self.report, deadline=time.monotonic() + context.max_run_seconds
+        )
         for checkpoint in extract:
             pending.append(checkpoint)
             tail += checkpoint.tail
@@ -146,8 +147,9 @@ class _Sync:
             self._flush(attempt, pending[:count], complete=False)
         return pending[count:]
 
-    def _flush(self, attempt: Attempt, chunks: Sequence[Checkpoint], *, complete: bool,
-               tail: tuple[int, ...] = ()) -> None:
+    def _flush(
+        self, attempt: Attempt, chunks: Sequence[Checkpoint], *, complete: bool, tail: tuple[int, ...] = ()
+    ) -> None:
         context = self.table.context
         rejected = [(c.number, self.table.staging.rejected(attempt.id, c)) for c in chunks if c.rejected_rows]
         if rejected:
@@ -180,7 +182,9 @@ class _Sync:
         self.report.resumed = bool(whole)
         if whole:
             self.table.context.observer.note(
-                self.table.spec.id, f"going on after chunk {whole[-1].number} of the attempt of {found.started_at:%H:%M:%S}")
+                self.table.spec.id,
+                f"going on after chunk {whole[-1].number} of the pass begun {found.started_at:%H:%M:%S}",
+            )
         return found, whole
 
     def _unrelated(self, attempt: Attempt) -> bool:
@@ -195,15 +199,24 @@ class _Sync:
         if spec.cursor is not None and self.kind is not AttemptKind.BACKFILL:
             ceiling = self.table.context.source.ceiling(spec.info, spec.cursor)
         windowed = self.kind in (AttemptKind.INCREMENTAL, AttemptKind.APPEND)
-        if windowed and state.cursor is not None and (
-                ceiling is None or (state.settled and ceiling.value == state.cursor)):
+        if (
+            windowed
+            and state.cursor is not None
+            and (ceiling is None or (state.settled and ceiling.value == state.cursor))
+        ):
             return None
         now = datetime.now(UTC)
         attempt = Attempt(
-            id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}", kind=self.kind, base_sync_attempt=state.sync_attempt,
-            start_version=snapshot.version if snapshot else -1, started_at=now,
-            after=state.cursor if windowed else None, ceiling=ceiling.value if ceiling else None,
-            settled=bool(ceiling and ceiling.settled), key=self.key,
-            range_files=tuple(range_files(self.table, snapshot, self.key)) if self.key else ())
+            id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
+            kind=self.kind,
+            base_sync_attempt=state.sync_attempt,
+            start_version=snapshot.version if snapshot else -1,
+            started_at=now,
+            after=state.cursor if windowed else None,
+            ceiling=ceiling.value if ceiling else None,
+            settled=bool(ceiling and ceiling.settled),
+            key=self.key,
+            range_files=tuple(range_files(self.table, snapshot, self.key)) if self.key else (),
+        )
         self.table.staging.begin(attempt)
         return attempt
