@@ -36,9 +36,13 @@ def build_definitions(catalog: Catalog, *, strict: bool) -> dg.Definitions:
     for broken in catalog.broken:
         _log.warning("%s", broken.error)
     return dg.Definitions.merge(
-        dg.Definitions(resources={"platform": PLATFORM}, executor=dg.in_process_executor,
-                       metadata={"broken_sources": dg.MetadataValue.json(_as_json(catalog.broken))}),
-        *(source.definitions() for source in catalog.sources))
+        dg.Definitions(
+            resources={"platform": PLATFORM},
+            executor=dg.in_process_executor,
+            metadata={"broken_sources": dg.MetadataValue.json(_as_json(catalog.broken))},
+        ),
+        *(source.definitions() for source in catalog.sources),
+    )
 
 
 def _as_json(broken: tuple[BrokenSource, ...]) -> list[dict[str, str]]:

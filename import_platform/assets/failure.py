@@ -1,4 +1,6 @@
-"""Errors at Dagster's edge: what heals by itself is tried again with growing pauses, the rest fails with one sentence."""
+"""Errors at Dagster's edge: what heals by itself is tried again with growing pauses, the rest fails with one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def retry_or_failure(error: ImportPlatformError, report: SyncReport, *, retries:
 
     `retries` counts the tries before this one. Impatient callers (a person at a terminal) wait for races only.
     """
-    pauses = _pauses(error, patient)
+    pauses = _pauses(error, patient=patient)
     if retries < len(pauses):
         return dg.RetryRequested(max_retries=len(pauses), seconds_to_wait=pauses[retries])
     facts: dict[str, dg.MetadataValue] = {name: _as_metadata(value) for name, value in error.facts.items()}
@@ -42,7 +44,7 @@ def retry_or_failure(error: ImportPlatformError, report: SyncReport, *, retries:
     return dg.Failure(description=str(error), metadata=facts, allow_retries=False)
 
 
-def _pauses(error: ImportPlatformError, patient: bool) -> tuple[float, ...]:
+def _pauses(error: ImportPlatformError, *, patient: bool) -> tuple[float, ...]:
     if isinstance(error, RACES):
         return RACE_PAUSES_SECONDS
     if not isinstance(error, RetryableError) or not patient:
@@ -52,12 +54,17 @@ def _pauses(error: ImportPlatformError, patient: bool) -> tuple[float, ...]:
 
 
 def for_unexpected(error: Exception) -> dg.Failure:
-    """Failure for an error nobody foresaw. Its own message is left out: a driver's text may quote rows or a password."""
+    """Failure for an error nobody foresaw. Its own message is left out: a driver's text may quote rows or a
+    password.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     stack = "\n".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
-    return dg.Failure(description=f"internal error: {type(error).__name__}{place}. Please report it with the stack.",
-                      metadata={"stack": dg.MetadataValue.md(f"```\n{stack}\n```")}, allow_retries=False)
+    return dg.Failure(
+        description=f"internal error: {type(error).__name__}{place}. Please report it with the stack.",
+        metadata={"stack": dg.MetadataValue.md(f"```\n{stack}\n```")},
+        allow_retries=False,
+    )
 
 
 def _as_metadata(value: object) -> dg.MetadataValue:

@@ -38,8 +38,15 @@ class Outcome:
     metadata: dict[str, Any]
 
 
-def materialize_table(context: Any, platform: PlatformResource, config: SourceConfig, declared: DeclaredTable, *,
-                      keys: Sequence[str] = (), full_refresh: bool = False) -> Outcome:
+def materialize_table(
+    context: Any,
+    platform: PlatformResource,
+    config: SourceConfig,
+    declared: DeclaredTable,
+    *,
+    keys: Sequence[str] = (),
+    full_refresh: bool = False,
+) -> Outcome:
     """Backfills the ranges of `keys`, or without keys syncs the table; then records partitions.
 
     `context` is that of an op or of an asset. Raises what Dagster understands: RetryRequested for what can heal by
@@ -50,10 +57,11 @@ def materialize_table(context: Any, platform: PlatformResource, config: SourceCo
     with _translated(context, session, name), stop_on_signals() as stop:
         lake = platform.lake()
         before = table_status(lake, config.name, declared.name)
-        with platform.table(config, declared, observer=_observer(context, session), stop=stop,
-                            max_run_seconds=session.max_run_seconds) as table:
+        with platform.table(
+            config, declared, observer=_observer(context, session), stop=stop, max_run_seconds=session.max_run_seconds
+        ) as table:
             budget_bytes = table.budget.total_bytes
-            report = _work(table, keys, full_refresh)
+            report = _work(table, keys, full_refresh=full_refresh)
         after = table_status(lake, config.name, declared.name)
         session.reports[name] = report
         if after is not None:
@@ -64,7 +72,7 @@ def materialize_table(context: Any, platform: PlatformResource, config: SourceCo
     return Outcome(report, after, sync_metadata(report, before, after, budget_bytes=budget_bytes))
 
 
-def _work(table: TableContext, keys: Sequence[str], full_refresh: bool) -> SyncReport:
+def _work(table: TableContext, keys: Sequence[str], *, full_refresh: bool) -> SyncReport:
     if not keys:
         return sync_table(table, full_refresh=full_refresh)
     report = backfill_table(table, keys[0])
@@ -88,7 +96,7 @@ def _translated(context: Any, session: Session, name: str) -> Iterator[None]:
         report.status, report.error = Status.FAILED, str(error)
         session.reports[name], session.errors[name] = report, error
         raise retry_or_failure(error, report, retries=context.retry_number, patient=session.patient) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  the last net: whatever it is becomes one sentence
         failure = for_unexpected(error)
         session.reports[name] = SyncReport(table=name, status=Status.FAILED, error=failure.description)
         raise failure from None

@@ -14,23 +14,46 @@ from import_platform.core.report import SyncReport
 from import_platform.pipeline.inspect import LeafStatus, TableStatus
 from import_platform.resources.snapshots import FoundTable
 
-_REPORTED = ("rows_read", "rows_inserted", "rows_updated", "rows_deleted", "rows_rejected", "bytes_read", "bytes_written",
-             "files_added", "files_removed", "partitions_touched", "seconds", "peak_memory_bytes")
+_REPORTED = (
+    "rows_read",
+    "rows_inserted",
+    "rows_updated",
+    "rows_deleted",
+    "rows_rejected",
+    "bytes_read",
+    "bytes_written",
+    "files_added",
+    "files_removed",
+    "partitions_touched",
+    "seconds",
+    "peak_memory_bytes",
+)
 
 
-def sync_metadata(report: SyncReport, before: TableStatus | None, after: TableStatus | None, *,
-                  budget_bytes: int) -> dict[str, Any]:
+def sync_metadata(
+    report: SyncReport, before: TableStatus | None, after: TableStatus | None, *, budget_bytes: int
+) -> dict[str, Any]:
     """Of the table as a whole after one sync. Units are in the names and never change, or plots would break."""
     metadata: dict[str, Any] = {name: getattr(report, name) for name in _REPORTED}
-    metadata |= {"status": str(report.status), "resumed": report.resumed, "budget_bytes": budget_bytes,
-                 "summary": dg.MetadataValue.md(summary(report, after))}
+    metadata |= {
+        "status": str(report.status),
+        "resumed": report.resumed,
+        "budget_bytes": budget_bytes,
+        "summary": dg.MetadataValue.md(summary(report, after)),
+    }
     if before is not None and before.cursor_value is not None:
         metadata["cursor_before"] = before.cursor_value
     if report.cursor_value is not None:
         metadata["cursor_after"] = report.cursor_value
     if after is not None:
-        metadata |= {"dagster/row_count": after.rows, "dagster/uri": after.uri, "dagster/table_name": after.table,
-                     "bytes": after.bytes, "files": after.files, "partitions": len(after.leaves)}
+        metadata |= {
+            "dagster/row_count": after.rows,
+            "dagster/uri": after.uri,
+            "dagster/table_name": after.table,
+            "bytes": after.bytes,
+            "files": after.files,
+            "partitions": len(after.leaves),
+        }
         if after.delta_version is not None:
             metadata["delta_version"] = after.delta_version
         if after.schema is not None:
@@ -44,8 +67,12 @@ def partition_metadata(leaf: LeafStatus) -> dict[str, Any]:
 
 def column_schema(columns: Iterable[tuple[str, str, bool]]) -> dg.TableSchema:
     """Of (name, type, nullable)."""
-    return dg.TableSchema(columns=[
-        dg.TableColumn(name, kind, constraints=dg.TableColumnConstraints(nullable=nullable)) for name, kind, nullable in columns])
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(name, kind, constraints=dg.TableColumnConstraints(nullable=nullable))
+            for name, kind, nullable in columns
+        ]
+    )
 
 
 def found_schema(table: FoundTable) -> dg.TableSchema:
@@ -55,15 +82,26 @@ def found_schema(table: FoundTable) -> dg.TableSchema:
 
 def summary(report: SyncReport, after: TableStatus | None) -> str:
     """A few lines of Markdown for a person."""
-    changes = [f"{count:,} {word}" for word, count in (
-        ("inserted", report.rows_inserted), ("updated", report.rows_updated), ("deleted", report.rows_deleted),
-        ("rejected", report.rows_rejected)) if count]
-    lines = [f"**{report.status}** in {report.seconds:.1f} s: read {report.rows_read:,} rows, "
-             f"{', '.join(changes) or 'nothing changed'}",
-             f"wrote {format_bytes(report.bytes_written)} in {report.files_added} files, "
-             f"peak memory {format_bytes(report.peak_memory_bytes)}"]
+    changes = [
+        f"{count:,} {word}"
+        for word, count in (
+            ("inserted", report.rows_inserted),
+            ("updated", report.rows_updated),
+            ("deleted", report.rows_deleted),
+            ("rejected", report.rows_rejected),
+        )
+        if count
+    ]
+    lines = [
+        f"**{report.status}** in {report.seconds:.1f} s",
+        f"read {report.rows_read:,} rows: {', '.join(changes) or 'nothing changed'}",
+        f"wrote {format_bytes(report.bytes_written)} in {report.files_added} files",
+        f"peak memory {format_bytes(report.peak_memory_bytes)}",
+    ]
     if after is not None:
-        lines.append(f"the table holds {after.rows:,} rows in {len(after.leaves)} partitions, {format_bytes(after.bytes)}")
+        lines.append(
+            f"the table holds {after.rows:,} rows in {len(after.leaves)} partitions, {format_bytes(after.bytes)}"
+        )
     return "\n\n".join(lines)
 
 
@@ -79,6 +117,9 @@ def leaves_by_base(leaves: Mapping[str, LeafStatus]) -> dict[str, LeafStatus]:
     bases: dict[str, LeafStatus] = {}
     for name, leaf in leaves.items():
         known = bases.get(base_of(name))
-        bases[base_of(name)] = leaf if known is None else LeafStatus(
-            rows=known.rows + leaf.rows, bytes=known.bytes + leaf.bytes, files=known.files + leaf.files)
+        bases[base_of(name)] = (
+            leaf
+            if known is None
+            else LeafStatus(rows=known.rows + leaf.rows, bytes=known.bytes + leaf.bytes, files=known.files + leaf.files)
+        )
     return bases

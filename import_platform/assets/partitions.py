@@ -1,4 +1,6 @@
-"""Dagster's partition keys as a projection of the lake's leaves: keys are added, and the most telling ones turn green."""
+"""Dagster's partition keys as a projection of the lake's leaves: keys are added, and the most telling ones
+turn green.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,17 @@ LOGGED_MAX = 50
 """An event costs about 35 ms on SQLite; the rest turns green with the next syncs, 50 at a time."""
 
 
-def bases_to_log(before: Mapping[str, LeafStatus], after: Mapping[str, LeafStatus], green: Collection[str], *,
-                 limit: int = LOGGED_MAX) -> list[str]:
-    """Bases worth an event: first those never shown green, then the changed ones, by how many bytes and rows changed."""
+def bases_to_log(
+    before: Mapping[str, LeafStatus],
+    after: Mapping[str, LeafStatus],
+    green: Collection[str],
+    *,
+    limit: int = LOGGED_MAX,
+) -> list[str]:
+    """Bases worth an event: first those never shown green, then the changed ones, by how many bytes and rows
+    changed.
+    """
+
     def change(base: str) -> tuple[int, int]:
         old, new = before.get(base), after[base]
         return (new.bytes, new.rows) if old is None else (abs(new.bytes - old.bytes), abs(new.rows - old.rows))
@@ -27,8 +37,9 @@ def bases_to_log(before: Mapping[str, LeafStatus], after: Mapping[str, LeafStatu
     return [*fresh, *sorted(changed, key=lambda base: (*change(base), base), reverse=True)][:limit]
 
 
-def record_partitions(context: Any, source: str, table: str, *, before: TableStatus | None, after: TableStatus,
-                      skip: Sequence[str] = ()) -> None:
+def record_partitions(
+    context: Any, source: str, table: str, *, before: TableStatus | None, after: TableStatus, skip: Sequence[str] = ()
+) -> None:
     """Adds the lake's bases to the table's partition keys and logs materializations of at most 50 of them.
 
     `skip` are keys that the step materializes itself.
@@ -39,7 +50,9 @@ def record_partitions(context: Any, source: str, table: str, *, before: TableSta
     green = instance.get_materialized_partitions(key)
     for base in bases_to_log(leaves_by_base(before.leaves) if before else {}, bases, green | set(skip)):
         if base not in skip:
-            context.log_event(dg.AssetMaterialization(asset_key=key, partition=base, metadata=partition_metadata(bases[base])))
+            context.log_event(
+                dg.AssetMaterialization(asset_key=key, partition=base, metadata=partition_metadata(bases[base]))
+            )
 
 
 def add_keys(instance: dg.DagsterInstance, source: str, table: str, keys: Collection[str]) -> list[str]:

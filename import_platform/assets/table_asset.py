@@ -1,6 +1,6 @@
 """One external table as one partitioned Dagster asset."""
 
-from __future__ import annotations
+# No postponed annotations: Dagster reads those of the decorated functions below at run time.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,17 +47,28 @@ def table_asset(config: SourceConfig, declared: DeclaredTable, dressing: Dressin
 
     @dg.multi_asset(
         name=op_name(config.name, declared.name),
-        specs=[dg.AssetSpec(key, description=dressing.description, metadata=dressing.metadata, group_name=config.name,
-                            kinds={config.connection.kind, "deltalake"}, freshness_policy=freshness or None,
-                            tags={SOURCE_TAG: config.name})],
+        specs=[
+            dg.AssetSpec(
+                key,
+                description=dressing.description,
+                metadata=dressing.metadata,
+                group_name=config.name,
+                kinds={config.connection.kind, "deltalake"},
+                freshness_policy=freshness or None,
+                tags={SOURCE_TAG: config.name},
+            )
+        ],
         partitions_def=partitions_def(config.name, declared.name),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         pool=pool(config.name, declared.name),
         check_specs=dressing.check_specs,
     )
-    def sync(context: dg.AssetExecutionContext, config: TableConfig, platform: PlatformResource) -> dg.MaterializeResult[Any]:
-        outcome = materialize_table(context, platform, source, declared, keys=asked_keys(context),
-                                    full_refresh=config.full_refresh)
+    def sync(
+        context: dg.AssetExecutionContext, config: TableConfig, platform: PlatformResource
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
+        outcome = materialize_table(
+            context, platform, source, declared, keys=asked_keys(context), full_refresh=config.full_refresh
+        )
         return dg.MaterializeResult(asset_key=key, metadata=outcome.metadata, check_results=dressing.evaluate(outcome))
 
     source = config
@@ -74,13 +85,15 @@ def description(config: SourceConfig, declared: DeclaredTable, *, sync_now_url: 
     cursor = f" by `{declared.cursor}`" if declared.cursor else ""
     mode = f"{declared.sync}{cursor}" if declared.sync else "chosen from what the source reveals"
     key = ", ".join(declared.primary_key) if declared.primary_key else "the source's own"
-    schedule = declared.schedule or config.schedule
-    return "\n\n".join([
-        f"Table `{declared.name}` of the {config.connection.kind} source `{config.name}`.",
-        f"Sync mode: {mode}. Primary key: {key}. Partitions: {layout(declared.partition)}. "
-        f"Schedule: {f'`{schedule}`' if schedule else 'none'}.",
-        f"[Sync this table now]({sync_now_url}). *Materialize* loads partitions again from the source.",
-    ])
+    cron = declared.schedule or config.schedule
+    schedule = f"`{cron}` (UTC)" if cron else "none"
+    return "\n\n".join(
+        [
+            f"Table `{declared.name}` of the {config.connection.kind} source `{config.name}`.",
+            f"Sync mode: {mode}. Primary key: {key}. Partitions: {layout(declared.partition)}. Schedule: {schedule}.",
+            f"[Sync this table now]({sync_now_url}). *Materialize* loads partitions again from the source.",
+        ]
+    )
 
 
 def layout(partition: PartitionSpec | None) -> str:

@@ -32,7 +32,9 @@ class Verdict:
 def specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(HAS_ROWS, asset=key, description="The table exists in the lake and holds rows."),
-        dg.AssetCheckSpec(NOTHING_REJECTED, asset=key, description="Every row read by the last sync fitted its columns."),
+        dg.AssetCheckSpec(
+            NOTHING_REJECTED, asset=key, description="Every row read by the last sync fitted its columns."
+        ),
         dg.AssetCheckSpec(PARTITIONS_FIT, asset=key, description="No partition outgrew IMPORT_PLATFORM_PARTITION_MAX."),
     ]
 
@@ -45,23 +47,39 @@ def verdicts(report: SyncReport, status: TableStatus | None, *, partition_max_by
     largest_bytes = leaves[largest].bytes if largest else 0
     return [
         Verdict(HAS_ROWS, rows > 0, f"{rows:,} rows" if rows else "the table is empty", {"rows": rows}),
-        Verdict(NOTHING_REJECTED, report.rows_rejected == 0,
-                f"{report.rows_rejected:,} rows rejected" if report.rows_rejected else "no row rejected",
-                {"rows_rejected": report.rows_rejected}),
-        Verdict(PARTITIONS_FIT, largest_bytes <= partition_max_bytes,
-                f"the largest partition is {largest}" if largest else "no partition yet",
-                {"largest_bytes": largest_bytes, "partition_max_bytes": partition_max_bytes}),
+        Verdict(
+            NOTHING_REJECTED,
+            report.rows_rejected == 0,
+            f"{report.rows_rejected:,} rows rejected" if report.rows_rejected else "no row rejected",
+            {"rows_rejected": report.rows_rejected},
+        ),
+        Verdict(
+            PARTITIONS_FIT,
+            largest_bytes <= partition_max_bytes,
+            f"the largest partition is {largest}" if largest else "no partition yet",
+            {"largest_bytes": largest_bytes, "partition_max_bytes": partition_max_bytes},
+        ),
     ]
 
 
 def as_result(verdict: Verdict, key: dg.AssetKey) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=verdict.passed, asset_key=key, check_name=verdict.name,
-                               severity=dg.AssetCheckSeverity.WARN, description=verdict.sentence,
-                               metadata=dict(verdict.metadata))
+    return dg.AssetCheckResult(
+        passed=verdict.passed,
+        asset_key=key,
+        check_name=verdict.name,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=verdict.sentence,
+        metadata=dict(verdict.metadata),
+    )
 
 
 def as_evaluation(verdict: Verdict, key: dg.AssetKey) -> dg.AssetCheckEvaluation:
     """The same, for a step that is no asset and so logs it as an event."""
-    return dg.AssetCheckEvaluation(asset_key=key, check_name=verdict.name, passed=verdict.passed,
-                                   severity=dg.AssetCheckSeverity.WARN, description=verdict.sentence,
-                                   metadata=dict(verdict.metadata))
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=verdict.name,
+        passed=verdict.passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=verdict.sentence,
+        metadata=dict(verdict.metadata),
+    )

@@ -39,7 +39,9 @@ HASH_LEAVES_MAX = 1 << 16
 
 
 def _flat_optionals(schema: dict[str, Any]) -> None:
-    """Says `type: [string, null]` instead of anyOf, so that a validator names the wrong value and not the whole block."""
+    """Says `type: [string, null]` instead of anyOf, so that a validator names the wrong value and not the
+    whole block.
+    """
     for name, field in schema.get("properties", {}).items():
         options = [option for option in field.get("anyOf", ()) if option != {"type": "null"}]
         if len(options) == 1 and "type" in options[0]:
@@ -80,7 +82,9 @@ class PartitionYaml(_Yaml):
     """How rows are laid out in leaves: by time, by number, or by a hash of the key."""
 
     column: Column | None = Field(None, description="date, timestamp or integer column")
-    granularity: Literal["year", "month", "day", "hour"] | None = Field(None, description="for a date or timestamp column")
+    granularity: Literal["year", "month", "day", "hour"] | None = Field(
+        None, description="for a date or timestamp column"
+    )
     width: Annotated[int, Field(strict=True)] | None = Field(None, description="for an integer column: a power of ten")
     hash: Annotated[int, Field(strict=True)] | None = Field(None, description="number of leaves: a power of two")
     stable: StrictBool = Field(False, description="true promises that a row's value never changes")
@@ -110,12 +114,17 @@ def _none_is_one_leaf(value: Any) -> Any:
     return {"hash": 1} if value == "none" else value
 
 
-Partition = Annotated[PartitionYaml | None, BeforeValidator(_none_is_one_leaf),
-                      WithJsonSchema(PartitionYaml.model_json_schema() | {"type": ["object", "string", "null"]})]
+Partition = Annotated[
+    PartitionYaml | None,
+    BeforeValidator(_none_is_one_leaf),
+    WithJsonSchema(PartitionYaml.model_json_schema() | {"type": ["object", "string", "null"]}),
+]
 
 
 class TableYaml(_Yaml):
-    """One table. What is left out is chosen from what the source reveals; `import-platform tables SOURCE` explains it."""
+    """One table. What is left out is chosen from what the source reveals; `import-platform tables SOURCE`
+    explains it.
+    """
 
     name: Annotated[StrictStr, Field(min_length=1)]
     sync: Literal["full_refresh", "incremental", "append"] | None = None
@@ -126,7 +135,10 @@ class TableYaml(_Yaml):
 
     def declared(self) -> DeclaredTable:
         return DeclaredTable(
-            name=self.name, sync=SyncMode(self.sync) if self.sync else None, cursor=self.cursor, schedule=self.schedule,
+            name=self.name,
+            sync=SyncMode(self.sync) if self.sync else None,
+            cursor=self.cursor,
+            schedule=self.schedule,
             primary_key=tuple(self.primary_key) if self.primary_key is not None else None,
             partition=self.partition.spec() if self.partition is not None else None,
         )
@@ -134,10 +146,12 @@ class TableYaml(_Yaml):
 
 def _connection(template: Any) -> Any:
     if not isinstance(template, dict) or not isinstance(template.get("kind"), str):
-        raise ValueError("must be a mapping with a `kind`, such as {kind: postgres, dsn: '{{ env.SHOP_DSN }}'}")
+        raise ValueError("must be a mapping with a `kind`, such as {kind: postgres, dsn: '{{ env.SHOP_DSN }}'}")  # noqa: TRY004  pydantic catches ValueError
     foreign = foreign_templates(template)
     if foreign:
-        raise ValueError(f"only {{{{ env.NAME }}}} is understood in a connection, {', '.join(foreign)} holds something else")
+        raise ValueError(
+            f"only {{{{ env.NAME }}}} is understood in a connection, {', '.join(foreign)} holds something else"
+        )
     try:
         check_connection_keys(template)
     except ConfigError as error:
@@ -164,5 +178,3 @@ class SourceYaml(_Yaml):
 
     def declared_connection(self) -> Connection:
         return Connection(self.connection)
-
-

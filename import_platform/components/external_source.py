@@ -34,7 +34,9 @@ class ExternalSource(dg.Component, dg.Model, dg.Resolvable):
 
     @classmethod
     def model(cls) -> type[BaseModel]:
-        """The schema of `attributes`. Ours instead of a derived one: it names the wrong key, and renders no templates."""
+        """The schema of `attributes`. Ours instead of a derived one: it names the wrong key, and renders no
+        templates.
+        """
         return SourceYaml
 
     @classmethod

@@ -1,4 +1,6 @@
-"""All declared sources of this process: each file is read on its own, so a broken one disables its source and no other."""
+"""All declared sources of this process: each file is read on its own, so a broken one disables its source and
+no other.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ FILE_KEYS = ("attributes", "requirements", "type")
 
 @dataclass(frozen=True)
 class BrokenSource:
-    """A file that declares no usable source, and why. `name` is the declared name where it could be read, else the folder's."""
+    """A file that declares no usable source, and why. `name` is the declared name where it could be read, else
+    the folder's.
+    """
 
     name: str
     path: Path
@@ -34,8 +38,10 @@ class BrokenSource:
 
     @property
     def error(self) -> ConfigError:
-        return ConfigError("; ".join(str(problem) for problem in self.problems),
-                           remedy=f"Correct {self.path.name}; the other sources go on without {self.name}.")
+        return ConfigError(
+            "; ".join(str(problem) for problem in self.problems),
+            remedy=f"Correct {self.path.name}; the other sources go on without {self.name}.",
+        )
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,16 @@ class Catalog:
             if broken.name == name:
                 raise broken.error
         names = sorted(source.name for source in self.sources)
-        raise ConfigError(f"there is no source {shown(name)}{closest(name, names)}",
-                          remedy=f"Declared sources: {', '.join(names) or 'none'}.")
+        raise ConfigError(
+            f"there is no source {shown(name)}{closest(name, names)}",
+            remedy=f"Declared sources: {', '.join(names) or 'none'}.",
+        )
 
 
 def load_sources(folders: Sequence[Path] | None = None) -> Catalog:
-    """The sources under `folders` (default: IMPORT_PLATFORM_DEFS, else the built-in ones). Never raises for a broken file."""
+    """The sources under `folders` (default: IMPORT_PLATFORM_DEFS, else the built-in ones). Never raises for a
+    broken file.
+    """
     found: list[ExternalSource] = []
     broken: list[BrokenSource] = []
     for folder in defs_folders() if folders is None else folders:
@@ -111,7 +121,9 @@ def _load_document(path: Path, content: Any, positions: SourcePositionTree) -> E
         try:
             model = SourceYaml.model_validate(content["attributes"])
         except ValidationError as error:
-            mistakes = [(("attributes", *loc), text) for loc, text in sentences(error, SourceYaml, content["attributes"])]
+            mistakes = [
+                (("attributes", *loc), text) for loc, text in sentences(error, SourceYaml, content["attributes"])
+            ]
         else:
             source = ExternalSource.resolve_from_model(None, model)
             return source.at(_origin(path, content, positions))
@@ -152,7 +164,9 @@ def _origin(path: Path, content: Any, positions: SourcePositionTree) -> Origin:
 def _duplicate(source: ExternalSource, first: ExternalSource) -> BrokenSource:
     path, line = (source.origin.path, source.origin.line) if source.origin else (Path("defs.yaml"), 0)
     place = first.origin.path if first.origin else "another file"
-    return BrokenSource(source.name, path, (Problem(path, line, "attributes.name", f"{source.name!r} is already declared in {place}"),))
+    return BrokenSource(
+        source.name, path, (Problem(path, line, "attributes.name", f"{source.name!r} is already declared in {place}"),)
+    )
 
 
 def _whole_file(path: Path, sentence: str) -> BrokenSource:

@@ -35,7 +35,10 @@ Location = Sequence[str | int]
 
 def sentences(error: ValidationError, model: type[BaseModel], found: Any) -> list[tuple[Location, str]]:
     """(key path, sentence) of every mistake that pydantic saw in `found`, which was checked against `model`."""
-    return [_sentence(detail["loc"], detail, model, found) for detail in error.errors(include_url=False, include_context=True)]
+    return [
+        _sentence(detail["loc"], detail, model, found)
+        for detail in error.errors(include_url=False, include_context=True)
+    ]
 
 
 def _sentence(loc: Location, detail: Any, model: type[BaseModel], found: Any) -> tuple[Location, str]:
@@ -56,11 +59,12 @@ def _sentence(loc: Location, detail: Any, model: type[BaseModel], found: Any) ->
 
 def shown(value: Any) -> str:
     """The value if it is a short plain word or a number, else only what kind of thing it is."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "empty"}[value]
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
     if isinstance(value, int | float) or (isinstance(value, str) and _SHOWN.fullmatch(value)):
         return f"'{value}'"
-    return {str: "a text", list: "a list", dict: "a mapping"}.get(type(value), f"a {type(value).__name__}")
+    kind = type(value).__name__
+    return {"str": "a text", "list": "a list", "dict": "a mapping"}.get(kind, f"a {kind}")
 
 
 def closest(word: str, allowed: Iterable[str]) -> str:
@@ -83,9 +87,9 @@ def _found(found: Any, loc: Location) -> str:
 
 def _value(found: Any, loc: Location) -> Any:
     for part in loc:
-        if isinstance(found, Mapping) and part in found:
-            found = found[part]
-        elif isinstance(found, list) and isinstance(part, int) and part < len(found):
+        if (isinstance(found, dict) and part in found) or (
+            isinstance(found, list) and isinstance(part, int) and part < len(found)
+        ):
             found = found[part]
         else:
             return None
@@ -103,7 +107,12 @@ def _fields(model: type[BaseModel], loc: Location) -> Mapping[str, Any]:
 
 def _choices(model: type[BaseModel], loc: Location) -> Iterable[str]:
     annotation = _fields(model, loc[:-1])[str(loc[-1])].annotation
-    return [str(choice) for part in _types(annotation) if typing.get_origin(part) is Literal for choice in typing.get_args(part)]
+    return [
+        str(choice)
+        for part in _types(annotation)
+        if typing.get_origin(part) is Literal
+        for choice in typing.get_args(part)
+    ]
 
 
 def _types(annotation: Any) -> Iterable[Any]:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
+from dagster._utils.warnings import suppress_dagster_warnings
 
 from import_platform.assets.materialize import Outcome, materialize_table
 from import_platform.assets.metadata import found_schema
@@ -27,26 +28,37 @@ from import_platform.resources.snapshots import Snapshot
 
 CODE_LOCATION = "import_platform"
 SPARE_TIME = timedelta(hours=1)
-"""A table is stale after two of its schedule's longest pauses and this, so that one slow or skipped tick is no alarm."""
+"""A table is stale after two of its schedule's longest pauses and this, so that one slow or skipped tick is no
+alarm.
+"""
 
 PLATFORM = PlatformResource()
 
 
-def source_definitions(config: SourceConfig, tables: Sequence[DeclaredTable] | None, *, origin: Origin | None,
-                       snapshot: Snapshot | None) -> dg.Definitions:
-    """Everything Dagster shows of the source. `tables` None means every table of the snapshot; without one, none yet."""
+@suppress_dagster_warnings  # code references are in beta; a warning per table and load would hide real ones
+def source_definitions(
+    config: SourceConfig, tables: Sequence[DeclaredTable] | None, *, origin: Origin | None, snapshot: Snapshot | None
+) -> dg.Definitions:
+    """Everything Dagster shows of the source. `tables` None means every table of the snapshot; without one,
+    none yet.
+    """
     known = known_tables(tables, snapshot)
     discover = discovery_job(config, tables, known=len(known))
-    definitions = dg.Definitions(jobs=[discover], schedules=[discovery_schedule(config, discover)],
-                                 resources={"platform": PLATFORM})
+    definitions = dg.Definitions(
+        jobs=[discover], schedules=[discovery_schedule(config, discover)], resources={"platform": PLATFORM}
+    )
     if not known:
         return definitions
     job = asset_sync_job(config, known)
-    return dg.Definitions.merge(definitions, dg.Definitions(
-        assets=[table_asset(config, table, _dressing(config, table, origin, snapshot)) for table in known],
-        jobs=[job, sync_now(config, known, _sync_and_record(config))],
-        schedules=sync_schedules(config, known, job),
-        resources={"platform": PLATFORM}))
+    return dg.Definitions.merge(
+        definitions,
+        dg.Definitions(
+            assets=[table_asset(config, table, _dressing(config, table, origin, snapshot)) for table in known],
+            jobs=[job, sync_now(config, known, _sync_and_record(config))],
+            schedules=sync_schedules(config, known, job),
+            resources={"platform": PLATFORM},
+        ),
+    )
 
 
 def known_tables(tables: Sequence[DeclaredTable] | None, snapshot: Snapshot | None) -> tuple[DeclaredTable, ...]:
@@ -64,13 +76,18 @@ def _dressing(config: SourceConfig, table: DeclaredTable, origin: Origin | None,
         if found.row_estimate >= 0:
             metadata["source_row_estimate"] = found.row_estimate
     if origin is not None:
-        metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue([dg.LocalFileCodeReference(
-            str(origin.path), origin.table_lines.get(table.name, origin.line), label="defs.yaml")])
+        line = origin.table_lines.get(table.name, origin.line)
+        metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(
+            code_references=[dg.LocalFileCodeReference(file_path=str(origin.path), line_number=line, label="defs.yaml")]
+        )
     cron = cron_of(config, table)
     return Dressing(
         description=description(config, table, sync_now_url=sync_now_url(config.name, table.name)),
-        metadata=metadata, check_specs=table_checks.specs(key), evaluate=lambda outcome: _results(key, outcome),
-        stale_after=2 * interval(cron, datetime.now(UTC)) + SPARE_TIME if cron else None)
+        metadata=metadata,
+        check_specs=table_checks.specs(key),
+        evaluate=lambda outcome: _results(key, outcome),
+        stale_after=2 * interval(cron, datetime.now(UTC)) + SPARE_TIME if cron else None,
+    )
 
 
 def _verdicts(outcome: Outcome) -> list[table_checks.Verdict]:
@@ -84,12 +101,16 @@ def _results(key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckResult]:
 
 def _sync_and_record(config: SourceConfig) -> Any:
     """What an op of the sync-now job does: the asset's own work, and as events what an asset would return."""
-    def run_table(context: dg.OpExecutionContext, platform: PlatformResource, table: DeclaredTable, full_refresh: bool) -> None:
+
+    def run_table(
+        context: dg.OpExecutionContext, platform: PlatformResource, table: DeclaredTable, *, full_refresh: bool
+    ) -> None:
         outcome = materialize_table(context, platform, config, table, full_refresh=full_refresh)
         key = asset_key(config.name, table.name)
         context.log_event(dg.AssetMaterialization(asset_key=key, metadata=outcome.metadata))
         for verdict in _verdicts(outcome):
-            context.log_event(table_checks.as_evaluation(verdict, key))
+            # Dagster handles this event, its annotation has not learned of it.
+            context.log_event(table_checks.as_evaluation(verdict, key))  # type: ignore[arg-type]
 
     return run_table
 

@@ -20,21 +20,31 @@ _POLL_SECONDS = 0.5
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Ends the unfinished runs of this host whose process is gone, frees their pools, and returns their ids."""
     mine = {HOST_TAG: process_tags()[HOST_TAG]}
-    statuses = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED,
-                dg.DagsterRunStatus.CANCELING]
+    statuses = [
+        dg.DagsterRunStatus.NOT_STARTED,
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.CANCELING,
+    ]
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=statuses, tags=mine)):
         if is_gone(run.tags):
-            instance.report_run_failed(run, "The process of this run is gone (killed, or out of memory). "
-                                            "What it had checkpointed is kept; the next sync goes on from there.")
+            instance.report_run_failed(
+                run,
+                "The process of this run is gone (killed, or out of memory). "
+                "What it had checkpointed is kept; the next sync goes on from there.",
+            )
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             ended.append(run.run_id)
     return ended
 
 
-def wait_for_pools(instance: dg.DagsterInstance, pools: Iterable[str], *, stop: Callable[[], bool],
-                   wait_seconds: float = WAIT_SECONDS) -> dict[str, str]:
-    """Waits until no run holds any of the pools, at most `wait_seconds`; pools still held, with the run that holds each."""
+def wait_for_pools(
+    instance: dg.DagsterInstance, pools: Iterable[str], *, stop: Callable[[], bool], wait_seconds: float = WAIT_SECONDS
+) -> dict[str, str]:
+    """Waits until no run holds any of the pools, at most `wait_seconds`; pools still held, with the run that
+    holds each.
+    """
     deadline = time.monotonic() + wait_seconds
     wanted = list(pools)
     while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import dagster as dg
 from dagster._utils.schedules import schedule_execution_time_iterator
@@ -13,8 +14,12 @@ from import_platform.core.table import DeclaredTable
 from import_platform.resources.naming import asset_key, sync_now_job
 from import_platform.resources.platform import SourceConfig
 
-ACTIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED,
-          dg.DagsterRunStatus.CANCELING]
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ def interval(cron: str, at: datetime) -> timedelta:
     """The longest pause between ticks among the next ten, so that `0 8 * * 1-5` counts its weekend."""
     ticks = schedule_execution_time_iterator(at.timestamp(), cron, "UTC")
     times = [next(ticks) for _ in range(10)]
-    return max(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    return max(later - earlier for earlier, later in pairwise(times))
 
 
 def choose_tables(due: Iterable[str], held: Mapping[str, str]) -> Tick:
@@ -60,8 +65,9 @@ def held_tables(instance: dg.DagsterInstance, source: str, tables: Collection[st
     held: dict[str, str] = {}
     for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
         if run.job_name == sync_now_job(source):
-            named = run.run_config.get("tables") or tables
-            held |= {table: run.run_id for table in named if table in tables}
+            named = run.run_config.get("tables")
+            chosen = named if isinstance(named, list) and named else tables
+            held |= {table: run.run_id for table in chosen if table in tables}
         else:
             held |= {keys[key]: run.run_id for key in run.asset_selection or () if key in keys}
     return held

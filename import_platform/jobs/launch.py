@@ -1,9 +1,11 @@
-"""Syncs and backfills started from this process but run through Dagster, so that the UI shows run, log and partitions."""
+"""Syncs and backfills started from this process but run through Dagster, so that the UI shows run, log and
+partitions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 
@@ -27,8 +29,14 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The terminal shows progress and reports; Dagster's own lines are kept in the run's log."""
 
 
-def launch_sync(selection: Sequence[str], *, sources: Declarations, full_refresh: bool = False,
-                observer: Observer | None = None, wait_seconds: float = WAIT_SECONDS) -> list[SyncReport]:
+def launch_sync(
+    selection: Sequence[str],
+    *,
+    sources: Declarations,
+    full_refresh: bool = False,
+    observer: Observer | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+) -> list[SyncReport]:
     """Syncs the selected tables (`shop`, `shop/orders`; nothing means everything), one Dagster run per source.
 
     One report per table, in order; a failed one says so and leaves the others alone. Broken sources give a failed
@@ -47,8 +55,14 @@ def launch_sync(selection: Sequence[str], *, sources: Declarations, full_refresh
     return reports
 
 
-def launch_backfill(table: str, keys: Sequence[str], *, sources: Declarations, observer: Observer | None = None,
-                    wait_seconds: float = WAIT_SECONDS) -> list[SyncReport]:
+def launch_backfill(
+    table: str,
+    keys: Sequence[str],
+    *,
+    sources: Declarations,
+    observer: Observer | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+) -> list[SyncReport]:
     """Re-imports the ranges of partition `keys` of `SOURCE/TABLE`, one Dagster run and one report per key, in order.
 
     Raises as `launch_sync`.
@@ -72,7 +86,7 @@ class _Launcher:
         self._wait_seconds = wait_seconds
         self._home = read_settings().home
 
-    def __enter__(self) -> _Launcher:
+    def __enter__(self) -> Self:
         self._instance = open_instance(self._home, keep_output=False)
         end_dead_runs(self._instance)
         return self
@@ -126,8 +140,14 @@ class _Launcher:
             self._session.interrupted |= stop()
         return {pools[name]: run for name, run in held.items()}
 
-    def _run(self, source: DeclaredSource, names: Sequence[str], run_config: dict[str, Any], *,
-             partition_key: str | None = None) -> None:
+    def _run(
+        self,
+        source: DeclaredSource,
+        names: Sequence[str],
+        run_config: dict[str, Any],
+        *,
+        partition_key: str | None = None,
+    ) -> None:
         for name in names:
             self._session.reports.pop(table_id(source.name, name), None)
         if self._session.interrupted:
@@ -136,21 +156,28 @@ class _Launcher:
         try:
             with session(self._session):
                 job.execute_in_process(
-                    instance=self._instance, asset_selection=[asset_key(source.name, name) for name in names],
-                    run_config={**run_config, **QUIET}, tags=process_tags(), partition_key=partition_key,
-                    raise_on_error=False)
+                    instance=self._instance,
+                    asset_selection=[asset_key(source.name, name) for name in names],
+                    run_config={**run_config, **QUIET},
+                    tags=process_tags(),
+                    partition_key=partition_key,
+                    raise_on_error=False,
+                )
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
             self._session.interrupted = True
 
     def _report(self, source: DeclaredSource, name: str, busy: dict[str, str]) -> SyncReport:
         known = self._session.reports.get(table_id(source.name, name))
         if name in busy:
-            error = TableBusy("another run is working on this table", run=busy[name],
-                              remedy="Wait for it, or terminate it in the UI.")
+            error = TableBusy(
+                "another run is working on this table", run=busy[name], remedy="Wait for it, or terminate it in the UI."
+            )
             return _failed(table_id(source.name, name), str(error))
         if known is None and self._session.interrupted:
             return SyncReport(table=table_id(source.name, name))
-        return known or _failed(table_id(source.name, name), "the run ended before this table's turn; see its log in the UI")
+        return known or _failed(
+            table_id(source.name, name), "the run ended before this table's turn; see its log in the UI"
+        )
 
 
 def _failed(table: str, error: str) -> SyncReport:

@@ -1,6 +1,6 @@
 """When the tables of a source are synced without anybody asking."""
 
-from __future__ import annotations
+# No postponed annotations: Dagster reads those of the decorated functions below at run time.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -11,18 +11,25 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from import_platform.core.report import Status
 from import_platform.core.table import DeclaredTable
 from import_platform.jobs.dead_runs import end_dead_runs
-from import_platform.jobs.due import Tick, choose_tables, cron_of, fires, held_tables
+from import_platform.jobs.due import choose_tables, cron_of, fires, held_tables
 from import_platform.resources.naming import asset_key
 from import_platform.resources.platform import SourceConfig
 
 CONTINUE_CRON = "*/10 * * * *"
 TIMEZONE = "UTC"
 
+CONTINUE_TEXT = (
+    "Goes on with tables whose last sync ended at its time limit, so that a long first load does not wait "
+    "for its next regular tick."
+)
+
+Choice = Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason]
 Due = Callable[[dg.DagsterInstance, datetime], list[str]]
 
 
-def sync_schedules(config: SourceConfig, tables: Sequence[DeclaredTable],
-                   job: UnresolvedAssetJobDefinition) -> list[dg.ScheduleDefinition]:
+def sync_schedules(
+    config: SourceConfig, tables: Sequence[DeclaredTable], job: UnresolvedAssetJobDefinition
+) -> list[dg.ScheduleDefinition]:
     """One schedule for all crons of the source, and one that goes on with what the time limit interrupted."""
     crons = sorted({cron for table in tables if (cron := cron_of(config, table))})
     if not crons:
@@ -36,34 +43,51 @@ def sync_schedules(config: SourceConfig, tables: Sequence[DeclaredTable],
         scheduled = [table.name for table in tables if cron_of(config, table)]
         return checkpointed_tables(instance, config.name, scheduled)
 
+    def choice(due: Due) -> Choice:
+        return lambda context: evaluate(context, due, config, tables)
+
     return [
-        _schedule(f"sync_{config.name}", crons, by_cron, config, tables, job,
-                  f"Syncs the tables of {config.name} that are due and idle. Times are UTC."),
-        _schedule(f"sync_{config.name}_continue", [CONTINUE_CRON], unfinished, config, tables, job,
-                  "Goes on with tables whose last sync ended at its time limit, so that a long first load "
-                  "does not wait for its next regular tick."),
+        _schedule(
+            f"sync_{config.name}",
+            choice(by_cron),
+            job,
+            crons=crons,
+            text=f"Syncs the tables of {config.name} that are due and idle. Times are UTC.",
+        ),
+        _schedule(f"sync_{config.name}_continue", choice(unfinished), job, crons=[CONTINUE_CRON], text=CONTINUE_TEXT),
     ]
 
 
-def _schedule(name: str, crons: list[str], due: Due, config: SourceConfig, tables: Sequence[DeclaredTable],
-              job: UnresolvedAssetJobDefinition, text: str) -> dg.ScheduleDefinition:
-    @dg.schedule(name=name, cron_schedule=crons if len(crons) > 1 else crons[0], job=job, execution_timezone=TIMEZONE,
-                 default_status=dg.DefaultScheduleStatus.RUNNING, description=text)
+def _schedule(
+    name: str, choice: Choice, job: UnresolvedAssetJobDefinition, *, crons: list[str], text: str
+) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=name,
+        cron_schedule=crons if len(crons) > 1 else crons[0],
+        job=job,
+        execution_timezone=TIMEZONE,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=text,
+    )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        chosen = evaluate(context, due, config, tables)
-        if chosen.skip_reason:
-            return dg.SkipReason(chosen.skip_reason)
-        return dg.RunRequest(asset_selection=[asset_key(config.name, table) for table in chosen.tables])
+        return choice(context)
 
     return tick
 
 
-def evaluate(context: dg.ScheduleEvaluationContext, due: Due, config: SourceConfig, tables: Sequence[DeclaredTable]) -> Tick:
-    """The tick's choice. Runs whose process died are ended first, or their tables would count as held for ever."""
-    at = (context.scheduled_execution_time or datetime.now(UTC)).astimezone(UTC)
+def evaluate(
+    context: dg.ScheduleEvaluationContext, due: Due, config: SourceConfig, tables: Sequence[DeclaredTable]
+) -> dg.RunRequest | dg.SkipReason:
+    """One run for the due and idle tables. Runs whose process died are ended first, or they would hold theirs
+    for ever.
+    """
+    at = context.scheduled_execution_time.astimezone(UTC)
     end_dead_runs(context.instance)
     wanted = due(context.instance, at)
-    return choose_tables(wanted, held_tables(context.instance, config.name, [table.name for table in tables]))
+    tick = choose_tables(wanted, held_tables(context.instance, config.name, [table.name for table in tables]))
+    if tick.skip_reason:
+        return dg.SkipReason(tick.skip_reason)
+    return dg.RunRequest(asset_selection=[asset_key(config.name, table) for table in tick.tables])
 
 
 def checkpointed_tables(instance: dg.DagsterInstance, source: str, tables: Sequence[str]) -> list[str]:

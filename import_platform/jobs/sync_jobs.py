@@ -1,9 +1,9 @@
 """The jobs of a source: the asset job that schedules run, and the op job from which a person syncs at once."""
 
-from __future__ import annotations
+# No postponed annotations: Dagster reads those of the decorated functions below at run time.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -15,17 +15,25 @@ from import_platform.resources.platform import PlatformResource, SourceConfig
 
 CHOOSE = "choose_tables"
 
-RunTable = Callable[[Any, PlatformResource, DeclaredTable, bool], None]
-"""(op context, platform, table, full_refresh): syncs one table and records what the asset itself would record."""
+
+class RunTable(Protocol):
+    """Syncs one table in an op and records what the asset itself would record."""
+
+    def __call__(
+        self, context: dg.OpExecutionContext, platform: PlatformResource, table: DeclaredTable, *, full_refresh: bool
+    ) -> None: ...
 
 
 def asset_sync_job(config: SourceConfig, tables: Sequence[DeclaredTable]) -> UnresolvedAssetJobDefinition:
     """Every table of the source in one process, one after the other; a run may select some of them."""
     return dg.define_asset_job(
-        sync_job(config.name), selection=[asset_key(config.name, table.name) for table in tables],
-        executor_def=dg.in_process_executor, tags={SOURCE_TAG: config.name},
+        sync_job(config.name),
+        selection=[asset_key(config.name, table.name) for table in tables],
+        executor_def=dg.in_process_executor,
+        tags={SOURCE_TAG: config.name},
         description=f"Syncs the tables of {config.name}. Schedules and the command line run it; "
-                    f"people start {sync_now_job(config.name)}, which needs no partition.")
+        f"people start {sync_now_job(config.name)}, which needs no partition.",
+    )
 
 
 def sync_now(config: SourceConfig, tables: Sequence[DeclaredTable], run_table: RunTable) -> dg.JobDefinition:
@@ -36,10 +44,12 @@ def sync_now(config: SourceConfig, tables: Sequence[DeclaredTable], run_table: R
     """
     names = {table.name: op_name(config.name, table.name) for table in tables}
 
-    @dg.config_mapping(config_schema={
-        "tables": dg.Field([str], default_value=[], description="Names of tables; empty means all of them."),
-        "full_refresh": dg.Field(bool, default_value=False, description="Read the tables whole and swap them in."),
-    })
+    @dg.config_mapping(
+        config_schema={
+            "tables": dg.Field([str], default_value=[], description="Names of tables; empty means all of them."),
+            "full_refresh": dg.Field(bool, default_value=False, description="Read the tables whole and swap them in."),
+        }
+    )
     def choice(value: Mapping[str, Any]) -> Mapping[str, Any]:
         steps = {name: {"config": {"full_refresh": value["full_refresh"]}} for name in names.values()}
         return {"ops": {CHOOSE: {"config": {"tables": value["tables"]}}, **steps}}
@@ -52,20 +62,28 @@ def sync_now(config: SourceConfig, tables: Sequence[DeclaredTable], run_table: R
             step(chosen if len(names) == 1 else getattr(chosen, names[table.name]))
 
     return graph.to_job(
-        name=sync_now_job(config.name), config=choice, executor_def=dg.in_process_executor, tags={SOURCE_TAG: config.name},
+        name=sync_now_job(config.name),
+        config=choice,
+        executor_def=dg.in_process_executor,
+        tags={SOURCE_TAG: config.name},
         description=f"Brings tables of {config.name} up to date now: open the Launchpad, name tables or leave the list "
-                    "empty for all, and press Launch Run. The runs appear on the asset pages like scheduled ones.")
+        "empty for all, and press Launch Run. The runs appear on the asset pages like scheduled ones.",
+    )
 
 
 def _choose_op(names: Mapping[str, str]) -> dg.OpDefinition:
-    @dg.op(name=CHOOSE, config_schema={"tables": [str]},
-           out={name: dg.Out(dg.Nothing, is_required=False) for name in names.values()})
-    def choose(context: dg.OpExecutionContext) -> Iterator[dg.Output[None]]:
+    @dg.op(
+        name=CHOOSE,
+        config_schema={"tables": [str]},
+        out={name: dg.Out(dg.Nothing, is_required=False) for name in names.values()},
+    )
+    def choose(context: dg.OpExecutionContext):  # type: ignore[no-untyped-def]  # noqa: ANN202  Dagster refuses one type for many outputs
         wanted = context.op_config["tables"]
         unknown = sorted(set(wanted) - set(names))
         if unknown:
-            error = ConfigError("the source has no such tables", tables=unknown,
-                                remedy=f"Declared: {', '.join(sorted(names))[:400]}.")
+            error = ConfigError(
+                "the source has no such tables", tables=unknown, remedy=f"Declared: {', '.join(sorted(names))[:400]}."
+            )
             raise dg.Failure(description=str(error), allow_retries=False)
         for table, output in names.items():
             if not wanted or table in wanted:
@@ -75,9 +93,15 @@ def _choose_op(names: Mapping[str, str]) -> dg.OpDefinition:
 
 
 def _table_op(config: SourceConfig, table: DeclaredTable, run_table: RunTable) -> dg.OpDefinition:
-    @dg.op(name=op_name(config.name, table.name), ins={"chosen": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing),
-           config_schema={"full_refresh": bool}, pool=pool(config.name, table.name), required_resource_keys={"platform"})
+    @dg.op(
+        name=op_name(config.name, table.name),
+        ins={"chosen": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing),
+        config_schema={"full_refresh": bool},
+        pool=pool(config.name, table.name),
+        required_resource_keys={"platform"},
+    )
     def sync(context: dg.OpExecutionContext) -> None:
-        run_table(context, context.resources.platform, table, context.op_config["full_refresh"])
+        run_table(context, context.resources.platform, table, full_refresh=context.op_config["full_refresh"])
 
     return sync

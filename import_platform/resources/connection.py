@@ -10,7 +10,9 @@ from typing import Any
 
 from import_platform.errors import ConfigError
 
-_VARIABLE = re.compile(r"""\{\{\s*env(?:\.([A-Za-z_][A-Za-z0-9_]*)|\(\s*["']([A-Za-z_][A-Za-z0-9_]*)["']\s*\))\s*\}\}""")
+_VARIABLE = re.compile(
+    r"""\{\{\s*env(?:\.([A-Za-z_][A-Za-z0-9_]*)|\(\s*["']([A-Za-z_][A-Za-z0-9_]*)["']\s*\))\s*\}\}"""
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Connection:
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of the environment variables it needs, in order of appearance."""
-        return tuple(dict.fromkeys(match[1] or match[2] for text in _texts(self.template) for match in _VARIABLE.finditer(text)))
+        return tuple(
+            dict.fromkeys(match[1] or match[2] for text in _texts(self.template) for match in _VARIABLE.finditer(text))
+        )
 
     def __repr__(self) -> str:
         return f"Connection(kind={self.kind!r}, variables={list(self.variables)!r})"
@@ -44,8 +48,10 @@ class Connection:
         env = os.environ if environ is None else environ
         for name in self.variables:
             if name not in env:
-                raise ConfigError(f"the variable {name} is not set",
-                                  remedy=f"Set {name} in the environment of this process, then try again.")
+                raise ConfigError(
+                    f"the variable {name} is not set",
+                    remedy=f"Set {name} in the environment of this process, then try again.",
+                )
         return {key: _resolve(value, env) for key, value in self.template.items()}
 
 

@@ -57,12 +57,18 @@ def prepare_home(home: Path) -> None:
         if not (home / "dagster.yaml").exists():
             (home / "dagster.yaml").write_text(DAGSTER_YAML, encoding="utf-8")
     except OSError as error:
-        raise ConfigError("the Dagster home cannot be written", path=str(home), reason=error.strerror,
-                          remedy="Point DAGSTER_HOME at a folder you may write to.") from error
+        raise ConfigError(
+            "the Dagster home cannot be written",
+            path=str(home),
+            reason=error.strerror,
+            remedy="Point DAGSTER_HOME at a folder you may write to.",
+        ) from error
     os.environ["DAGSTER_HOME"] = str(home)
 
 
-_NO_OUTPUT = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
+_NO_OUTPUT = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
 
 
 def open_instance(home: Path, *, keep_output: bool = True) -> dg.DagsterInstance:
@@ -79,6 +85,9 @@ def open_instance(home: Path, *, keep_output: bool = True) -> dg.DagsterInstance
         overrides = {} if keep_output else _NO_OUTPUT
         return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
     except dg.DagsterError as error:
-        raise ConfigError("the Dagster home cannot be opened", path=str(home / "dagster.yaml"),
-                          reason=str(error).splitlines()[0][:200],
-                          remedy="Correct dagster.yaml, or move it away to get a fresh one.") from error
+        raise ConfigError(
+            "the Dagster home cannot be opened",
+            path=str(home / "dagster.yaml"),
+            reason=str(error).splitlines()[0][:200],
+            remedy="Correct dagster.yaml, or move it away to get a fresh one.",
+        ) from error

@@ -33,7 +33,9 @@ def pool(source: str, table: str) -> str:
 
 
 def op_name(source: str, table: str) -> str:
-    """Letters, digits and underscores, and distinct for distinct tables: Dagster allows nothing else in a step's name."""
+    """Letters, digits and underscores, and distinct for distinct tables: Dagster allows nothing else in a
+    step's name.
+    """
     plain = re.sub(r"\W", "_", f"{source}__{table}", flags=re.ASCII)
     if plain == f"{source}__{table}" and "__" not in table:
         return plain

@@ -47,11 +47,26 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             opened.close()
 
     @contextmanager
-    def table(self, config: SourceConfig, declared: DeclaredTable, *, observer: Observer, stop: Callable[[], bool],
-              max_run_seconds: float) -> Iterator[TableContext]:
+    def table(
+        self,
+        config: SourceConfig,
+        declared: DeclaredTable,
+        *,
+        observer: Observer,
+        stop: Callable[[], bool],
+        max_run_seconds: float,
+    ) -> Iterator[TableContext]:
         """All that one sync of one table needs."""
         budget = memory_budget(self.memory or read_settings().memory)
         lake = self.lake()
         with self.source(config) as source:
-            yield TableContext(config.name, declared, source, lake, budget, observer=observer, stop=stop,
-                               max_run_seconds=max_run_seconds)
+            yield TableContext(
+                config.name,
+                declared,
+                source,
+                lake,
+                budget,
+                observer=observer,
+                stop=stop,
+                max_run_seconds=max_run_seconds,
+            )

@@ -1,4 +1,6 @@
-"""Which process executes a run, written into the run's tags, so that a later process can tell a dead run from a slow one."""
+"""Which process executes a run, written into the run's tags, so that a later process can tell a dead run from
+a slow one.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def is_gone(tags: Mapping[str, str]) -> bool:
 
 
 def _host() -> str:
-    """Host name and process namespace: two containers may share the name, and then their ids mean different processes."""
+    """Host name and process namespace: two containers may share the name, and then their ids mean different
+    processes.
+    """
     try:
         namespace = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
     except OSError:

@@ -7,11 +7,10 @@ needs none of them.
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import tomllib
 
 from import_platform.core.budget import parse_bytes
 from import_platform.errors import ConfigError
@@ -56,8 +55,9 @@ def read_settings(environ: Mapping[str, str] | None = None, start: Path | None =
         home=root.absolute(home),
         defs_folders=defs_folders(env, start),
         memory=env.get("IMPORT_PLATFORM_MEMORY") or None,
-        partition_max_bytes=parse_bytes(env.get("IMPORT_PLATFORM_PARTITION_MAX") or PARTITION_MAX,
-                                        name="IMPORT_PLATFORM_PARTITION_MAX"),
+        partition_max_bytes=parse_bytes(
+            env.get("IMPORT_PLATFORM_PARTITION_MAX") or PARTITION_MAX, name="IMPORT_PLATFORM_PARTITION_MAX"
+        ),
     )
 
 
@@ -69,7 +69,9 @@ def defs_folders(environ: Mapping[str, str] | None = None, start: Path | None = 
 
 
 def validating() -> bool:
-    """True inside `dg check defs` and `dagster definitions validate`, which set this variable to be told of mistakes."""
+    """True inside `dg check defs` and `dagster definitions validate`, which set this variable to be told of
+    mistakes.
+    """
     return os.environ.get("DAGSTER_IS_DEFS_VALIDATION_CLI") == "1"
 
 
@@ -79,7 +81,11 @@ def project_root(start: Path) -> Path | None:
     upwards = [start, *start.parents]
     marked = (folder for folder in upwards if (folder / STATE_FOLDER).is_dir())
     ours = (folder for folder in PACKAGE_FOLDER.parents[:1] if _is_dagster_project(folder))
-    return next((folder for folder in upwards if _is_dagster_project(folder)), None) or next(marked, None) or next(ours, None)
+    return (
+        next((folder for folder in upwards if _is_dagster_project(folder)), None)
+        or next(marked, None)
+        or next(ours, None)
+    )
 
 
 def _is_dagster_project(folder: Path) -> bool:
@@ -101,6 +107,9 @@ class _LazyRoot:
             return path
         root = project_root(self._start)
         if root is None:
-            raise ConfigError("no project was found from this folder upwards", folder=str(self._start),
-                              remedy=f"Run inside the project, or make a folder {STATE_FOLDER} where it shall live.")
+            raise ConfigError(
+                "no project was found from this folder upwards",
+                folder=str(self._start),
+                remedy=f"Run inside the project, or make a folder {STATE_FOLDER} where it shall live.",
+            )
         return root / path

@@ -1,9 +1,9 @@
 """What discovery last found at a source, kept in a file so that loading definitions never has to ask the source.
 
-    <home>/sources/<source>.json
-    {"version": 1, "source": "shop", "discovered_at": "2026-01-13T05:00:00+00:00",
-     "tables": [{"name": "orders", "primary_key": ["id"], "row_estimate": 336776,
-                 "columns": [{"name": "id", "type": "int64", "source_type": "integer", "nullable": false}]}]}
+<home>/sources/<source>.json
+{"version": 1, "source": "shop", "discovered_at": "2026-01-13T05:00:00+00:00",
+ "tables": [{"name": "orders", "primary_key": ["id"], "row_estimate": 336776,
+             "columns": [{"name": "id", "type": "int64", "source_type": "integer", "nullable": false}]}]}
 """
 
 from __future__ import annotations
@@ -53,9 +53,15 @@ class Snapshot:
 
 def save_snapshot(folder: Path, source: str, tables: Sequence[TableInfo]) -> Snapshot:
     """Replaces what was known of the source; readers see the old file or the new one, never a part."""
-    found = tuple(FoundTable(info.name_in_lake, info.primary_key, info.row_estimate,
-                             tuple(FoundColumn(c.name, str(c.type), c.source_type, c.nullable) for c in info.columns))
-                  for info in tables)
+    found = tuple(
+        FoundTable(
+            info.name_in_lake,
+            info.primary_key,
+            info.row_estimate,
+            tuple(FoundColumn(c.name, str(c.type), c.source_type, c.nullable) for c in info.columns),
+        )
+        for info in tables
+    )
     snapshot = Snapshot(source, datetime.now(UTC).isoformat(timespec="seconds"), found)
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{source}.{os.getpid()}.json"
@@ -76,5 +82,9 @@ def load_snapshot(folder: Path, source: str) -> Snapshot | None:
 
 
 def _table(stored: dict[str, Any]) -> FoundTable:
-    return FoundTable(stored["name"], tuple(stored["primary_key"]), int(stored["row_estimate"]),
-                      tuple(FoundColumn(**column) for column in stored["columns"]))
+    return FoundTable(
+        stored["name"],
+        tuple(stored["primary_key"]),
+        int(stored["row_estimate"]),
+        tuple(FoundColumn(**column) for column in stored["columns"]),
+    )
