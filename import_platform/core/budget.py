@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from import_platform.errors import ConfigError
 
@@ -14,42 +15,35 @@ MINIMUM_BYTES = 320 * MIB
 _UNITS = {
     "": 1,
     "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-    "k": KIB,
-    "m": MIB,
-    "g": GIB,
-    "kib": KIB,
-    "mib": MIB,
-    "gib": GIB,
-    "tib": 1 << 40,
-    "ki": KIB,
-    "mi": MIB,
-    "gi": GIB,
+    **{f"{letter}{suffix}": 10 ** (3 * power) for power, letter in enumerate("kmgt", 1) for suffix in ("", "b")},
+    **{f"{letter}{suffix}": 1 << (10 * power) for power, letter in enumerate("kmgt", 1) for suffix in ("i", "ib")},
 }
+"""A bare `M` is a million as in Kubernetes, not 1,048,576 as in Docker: the smaller reading never outgrows a limit."""
 
 
 def parse_bytes(text: str, *, name: str) -> int:
-    """Bytes of `512MiB`, `1.5GB`, `2Gi` or a plain count; `name` is what the sentence calls the setting.
+    """Bytes of `512MiB`, `1.5GB`, `2Gi` or a plain count, rounded down; `name` is what the sentence calls the setting.
 
     Raises:
-        ConfigError: not a size (exit code 2).
+        ConfigError: not a size, or less than one byte (exit code 2).
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
-    if match is None or match[2].lower() not in _UNITS:
+    factor = None if match is None else _UNITS.get(match[2].lower())
+    count = 0 if match is None or factor is None else int(Fraction(match[1]) * factor)
+    if count < 1:
         raise ConfigError(f"{name} is not a size", found=text, remedy="Write it like 512MiB or 2GB.")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    return count
 
 
 def format_bytes(count: float) -> str:
     """`1.5 GB`: decimal units, as object stores bill them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+    if abs(round(count)) < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB"):
         count /= 1000
-    return f"{count:.1f} TB"
+        if round(abs(count), 1) < 1000:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} TB"
 
 
 @dataclass(frozen=True)

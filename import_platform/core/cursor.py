@@ -15,23 +15,33 @@ CursorValue = str
 
 
 def encode(value: Any, dtype: pa.DataType) -> CursorValue:
-    """Canonical text of a value of an orderable type. A naive datetime is taken as UTC.
+    """Canonical text of a value of an orderable type: equal values give equal text. A naive datetime is taken as UTC.
 
     Raises:
-        ConfigError: values of this type have no order that can be stored (choose another cursor column).
+        ConfigError: values of this type, and decimals that are NaN or infinite, have no order that can be stored
+            (choose another cursor column).
     """
     if isinstance(value, datetime):
         aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         return aware.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
+    if isinstance(value, Decimal) and value.is_finite():
+        return _plain(value)
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ConfigError(
             "a cursor must be a timestamp, date, integer, decimal or text",
             type=str(dtype),
             remedy="Choose another cursor column or sync: full_refresh.",
         )
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+    return str(value)
+
+
+def _plain(value: Decimal) -> CursorValue:
+    """Digits without exponent, trailing zeros or a negative zero; `normalize` would round to 28 digits."""
+    text = format(value, "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
 
 
 def decode(text: CursorValue, dtype: pa.DataType) -> Any:
