@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import unquote
 
 import polars as pl
@@ -235,6 +236,14 @@ class DeltaLog:
         except CommitFailedError as error:
             raise CommitConflict("another writer committed first", table=self.uri) from error
 
+    def dead_files(self, older_than: timedelta) -> set[str]:
+        """Data files that no version younger than `older_than` names: expired tombstones and orphans."""
+        if self._table is None:
+            return set()
+        hours = int(older_than.total_seconds() // 3600)
+        found = self._table.vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=True, full=True)
+        return {unquote(path) for path in found}
+
 
 def _snapshot(table: DeltaTable) -> Snapshot:
     protocol = table.protocol()
@@ -266,7 +275,7 @@ def _snapshot(table: DeltaTable) -> Snapshot:
     return Snapshot(
         version=table.version(),
         schema=schema.remove(schema.get_field_index(PARTITION_COLUMN)),
-        properties={k: v for k, v in table.metadata().configuration.items()},
+        properties=dict(table.metadata().configuration),
         files=files,
         transaction=table.transaction_version(APP_ID) or 0,
         committed_ms=int(history[0].get("timestamp", 0)) if history else 0,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 from pyarrow import ipc
@@ -30,6 +31,8 @@ from import_platform.core.state import (
 )
 from import_platform.errors import StoreUnavailable, TableBusy
 from import_platform.io.store import Store
+
+LEASE = timedelta(minutes=10)
 
 
 class Staging:
@@ -66,6 +69,29 @@ class Staging:
             if int(entry.path.rsplit("/", 1)[-1].split(".")[0]) < before
         ]
         self._store.delete(old)
+
+    def take_lease(self, holder: str) -> bool:
+        """True when nobody else holds the table's lease; syncs then wait with their flush until it is released or old.
+
+        The lease only keeps a rewrite from losing every race. Commits stay compare-and-swap, so nothing breaks when a
+        holder dies and its lease runs out while it still lives.
+        """
+        path = f"{self._path}/lease.json"
+        if self._store.put_if_absent(path, holder.encode()):
+            return True
+        if self.lease_held():
+            return False
+        self._store.put(path, holder.encode())
+        return True
+
+    def lease_held(self) -> bool:
+        entries = [entry for entry in self._store.entries(self._path) if entry.path == f"{self._path}/lease.json"]
+        return bool(entries) and datetime.now(UTC) - entries[0].modified_at < LEASE
+
+    def release_lease(self, holder: str) -> None:
+        path = f"{self._path}/lease.json"
+        if self._store.get(path) == holder.encode():
+            self._store.delete([path])
 
     def begin(self, attempt: Attempt) -> None:
         self._store.put(f"{self._attempt(attempt.id)}/manifest.json", attempt.to_json())

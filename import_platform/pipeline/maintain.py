@@ -1,0 +1,74 @@
+"""Keeping a table quick to read and to merge into: small files compacted in key order, dead files deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from import_platform.core.budget import MemoryBudget
+from import_platform.core.maintenance import compactable
+from import_platform.io.delta import Snapshot
+from import_platform.pipeline.context import LakeTable
+from import_platform.pipeline.relayout import Relayout, Relayouted
+
+VACUUM_AGE = timedelta(days=7)
+"""As long as an attempt may be resumed: readers of older versions and open attempts never lose a file."""
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """What maintenance did: compactions per leaf, and deleted objects with their bytes at rest."""
+
+    compactions: tuple[Relayouted, ...]
+    deleted_files: int
+    deleted_bytes: int
+
+
+def maintain(table: LakeTable, *, budget: MemoryBudget, vacuum_age: timedelta = VACUUM_AGE) -> Maintained:
+    """Compacts every leaf with many small files and deletes what no reader or open attempt can need.
+
+    Raises:
+        CommitConflict: a busy table won every race (try later).
+    """
+    leaves = compactable(table.snapshot.files) if table.snapshot is not None else {}
+    done = [compact_leaf(table, leaf, budget=budget) for leaf in leaves]
+    files, size = vacuum(table, older_than=vacuum_age)
+    return Maintained(tuple(done), files, size)
+
+
+def compact_leaf(table: LakeTable, leaf: str, *, budget: MemoryBudget) -> Relayouted:
+    """Merges the small files of a leaf into full ones in key order."""
+
+    def select(snapshot: Snapshot) -> list[str]:
+        return compactable(snapshot.files).get(leaf, [])
+
+    return Relayout(
+        table,
+        select,
+        lambda batch, _: pl.repeat(leaf, batch.num_rows, eager=True, dtype=pl.String),
+        budget=budget,
+        ordered=True,
+    ).run()
+
+
+def vacuum(table: LakeTable, *, older_than: timedelta) -> tuple[int, int]:
+    """Deletes files of the table that no recent version names, orphans of killed writers included.
+
+    Spared: every file named by a version younger than `older_than`, every younger file, and the files of open
+    attempts. Returns the number of deleted files and their bytes.
+    """
+    snapshot = table.log.snapshot()
+    if snapshot is None:
+        return 0, 0
+    spared = {path for attempt in table.staging.attempts() for path in attempt.range_files}
+    young = datetime.now(UTC) - older_than
+    dead = table.log.dead_files(older_than) - spared
+    entries = [
+        entry
+        for entry in table.store.entries(table.path)
+        if entry.path.removeprefix(f"{table.path}/") in dead and entry.modified_at < young
+    ]
+    table.store.delete(entry.path for entry in entries)
+    return len(entries), sum(entry.size_bytes for entry in entries)

@@ -1,0 +1,119 @@
+"""Splitting a leaf that outgrew its limit, and coarsening leaves that are far under it, in place from the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import polars as pl
+import pyarrow as pa
+
+from import_platform.core.budget import MemoryBudget
+from import_platform.core.identity import Identity
+from import_platform.core.layout import assign, covers, validate
+from import_platform.core.split import SplitPlan, begin_split, counted, opened, placing_columns
+from import_platform.core.table import HashPartition
+from import_platform.errors import ConfigError
+from import_platform.io.delta import Snapshot
+from import_platform.io.parquet import read_batches
+from import_platform.pipeline.context import LakeTable
+from import_platform.pipeline.relayout import Relayout, Relayouted
+
+COUNT_BATCH_BYTES = 4 << 20
+
+
+def plan_split(table: LakeTable, leaf: str, *, limit_bytes: int) -> SplitPlan:
+    """Decides the split of a leaf by counting its rows per child, reading only the columns that place a row.
+
+    Raises:
+        ConfigError: the table has no such leaf.
+    """
+    snapshot = table.snapshot
+    files = _files_of(snapshot, [leaf])
+    if snapshot is None or files.is_empty():
+        raise ConfigError(
+            "the table has no such leaf",
+            table=table.id,
+            leaf=leaf,
+            remedy="See its leaves with: import-platform status",
+        )
+    identity, dtype = table.identity, _column_type(table.identity, snapshot)
+    plan = begin_split(leaf, rows=int(files["rows"].sum()), size_bytes=int(files["size_bytes"].sum()))
+    while plan.open:
+        targets, interior = opened(plan, identity.partition, dtype)
+        rows = _count(table, snapshot, files["path"].to_list(), targets, interior)
+        plan = counted(plan, rows, interior, identity.partition, dtype, limit_bytes=limit_bytes)
+    return plan
+
+
+def split_leaf(table: LakeTable, plan: SplitPlan, *, budget: MemoryBudget) -> Relayouted:
+    """Carries out a split in one commit. An unsplittable plan changes nothing.
+
+    Memory: `merge_bytes` for buffered rows plus one row group per open file.
+
+    Raises:
+        CommitConflict: a busy table won every race (try later).
+    """
+    if plan.unsplittable or plan.targets == [plan.leaf]:
+        return Relayouted()
+
+    def place(batch: pa.RecordBatch, snapshot: Snapshot) -> pl.Series:
+        others = snapshot.leaves - {plan.leaf}
+        return _assign(table.identity, batch, others | set(plan.targets), plan.interior)
+
+    return Relayout(
+        table, lambda snapshot: _files_of(snapshot, [plan.leaf])["path"].to_list(), place, budget=budget
+    ).run()
+
+
+def coarsen(table: LakeTable, parent: str, *, budget: MemoryBudget) -> Relayouted:
+    """Merges every leaf that `parent` covers back into it, in one commit; rows come out in key order.
+
+    Raises:
+        ConfigError: the name is no node of this table's tree.
+        CommitConflict: a busy table won every race (try later).
+    """
+    validate(parent, table.identity.partition)
+
+    def select(snapshot: Snapshot) -> Sequence[str]:
+        below = [leaf for leaf in snapshot.leaves if leaf != parent and covers(parent, leaf, table.identity.partition)]
+        return _files_of(snapshot, below)["path"].to_list()
+
+    return Relayout(table, select, lambda batch, _: _constant(parent, batch), budget=budget, ordered=True).run()
+
+
+def _files_of(snapshot: Snapshot | None, leaves: Collection[str]) -> pl.DataFrame:
+    if snapshot is None:
+        return pl.DataFrame(schema={"path": pl.String, "rows": pl.Int64, "size_bytes": pl.Int64})
+    return snapshot.files.filter(pl.col("leaf").is_in(list(leaves))).sort("modified_ms", "path")
+
+
+def _count(
+    table: LakeTable, snapshot: Snapshot, paths: Sequence[str], targets: Sequence[str], interior: Collection[str]
+) -> dict[str, int]:
+    columns = placing_columns(table.identity.partition, table.identity.primary_key)
+    leaves = (snapshot.leaves - set(interior)) | set(targets)
+    counts = dict.fromkeys(targets, 0)
+    for path in paths:
+        for _, batch in read_batches(
+            table.store, f"{table.path}/{path}", columns=columns, limit_bytes=COUNT_BATCH_BYTES
+        ):
+            for leaf, count in _assign(table.identity, batch, leaves, interior).value_counts().iter_rows():
+                counts[leaf] = counts.get(leaf, 0) + count
+    return counts
+
+
+def _assign(identity: Identity, batch: pa.RecordBatch, leaves: Collection[str], interior: Collection[str]) -> pl.Series:
+    columns = placing_columns(identity.partition, identity.primary_key)
+    chosen = batch if columns is None else batch.select(columns)
+    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([chosen])))
+    return assign(frame, identity.partition, primary_key=identity.primary_key, leaves=leaves, interior=interior)
+
+
+def _constant(leaf: str, batch: pa.RecordBatch) -> pl.Series:
+    return pl.repeat(leaf, batch.num_rows, eager=True, dtype=pl.String)
+
+
+def _column_type(identity: Identity, snapshot: Snapshot) -> pa.DataType | None:
+    if isinstance(identity.partition, HashPartition):
+        return None
+    return snapshot.schema.field(identity.partition.column).type
