@@ -39,13 +39,14 @@ def assign(
 ) -> pl.Series:
     """The leaf of every row, as a String series `_partition` without nulls.
 
-    A row goes to the deepest leaf of `leaves` that covers it, else to the shallowest node at or below the base granularity
-    that is no ancestor of a leaf and not in `interior`: the nodes that a split under way takes apart (leaves no more).
+    A row goes to the deepest leaf of `leaves` that covers it, else to the shallowest node at or below the base level
+    that is no ancestor of a leaf. Nodes in `interior`, which a split under way takes apart, are leaves no more: their
+    rows go one level further down, as `split_children` says, even where that is above the base level.
     Without a primary key the hash is that of all columns of the frame but `_partition`, so the same columns must be
     passed every time. Other columns than these and the partition column are not looked at and may be left out.
 
-    Memory: about 40 bytes a row, plus the canonical key text where hash bits decide. The first call with a set of leaves
-    prepares it (2,000 leaves: 20 ms), later calls with the same set reuse that.
+    Memory: about 40 bytes a row, plus the canonical key text where hash bits decide. The first call with a set of
+    leaves prepares it (2,000 leaves: 20 ms), later calls with the same set reuse that.
 
     Raises:
         ConfigError: a leaf is not one of this partition, or the column's type does not suit it.
@@ -98,8 +99,8 @@ class _Placing:
         for level in levels:
             open_ = np.flatnonzero(decided == _DESCEND)
             numbers = _at_level(nodes[open_], level, levels[-1])
-            codes, known, above = self.plan.at(level).lookup(numbers)
-            free = ~known & ~above if _at_or_below_base(level, partition) else np.zeros(len(open_), np.bool_)
+            at_or_below_base = _at_or_below_base(level, partition)
+            codes, known, free = self.plan.at(level).lookup(numbers, at_or_below_base=at_or_below_base)
             decided[open_[known]] = codes[known]
             decided[open_[free]] = self._new_names(numbers[free], level)
         return decided
@@ -118,7 +119,10 @@ class _Placing:
         rows = np.flatnonzero(self.codes < 0)
         if not len(rows):
             return
-        hashes = key_hashes(keys if len(rows) == keys.height else keys[rows], keys.columns)
+        if 2 * len(rows) > keys.height:  # hashing a few rows in vain is cheaper than copying most of a wide batch
+            hashes = key_hashes(keys, keys.columns)[rows]
+        else:
+            hashes = key_hashes(keys[rows], keys.columns)
         while len(rows):
             tables = (-1 - self.codes[rows]).astype(np.int64)
             found = self.plan.trie[tables * STRIDE + (hashes >> np.uint64(64 - STRIDE_BITS)).astype(np.int64)]

@@ -1,6 +1,6 @@
 """The partition tree: which leaf a row belongs to, which rows a leaf holds, and how leaves relate.
 
-One import for callers; the parts are `leaf` (names, their tree), `column_range` (predicates), `assign` (rows to leaves).
+One import for callers. The parts: `leaf` (names, their tree), `column_range` (predicates), `assign` (rows to leaves).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     hash       all
     null       rows of a datetime or number partition whose value is NULL, unparseable or absurd
 
-Any of these may carry bits of the key hash, the most significant first: `all.h0`, `2025-01-13.h10`. Below a bit only bits.
+Any of these may carry bits of the key hash, most significant first: `all.h0`, `2025-01-13.h10`. Below a bit only bits.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _allowed(partition: PartitionSpec) -> str:
         return "all, or all.h followed by hash bits such as all.h01"
     if isinstance(partition, TimePartition):
         return "2025, 2025-01, 2025-01-13, 2025-01-13T05 or null, each with hash bits (2025-01.h01) or without"
-    return "n<width>_<index> such as n1000_-3 (width a power of ten) or null, each with hash bits (n10_5.h01) or without"
+    return "n<width>_<index> such as n1000_-3 (width a power of ten) or null, each with hash bits (n10_5.h1) or without"
 
 
 def granularity_of(base: str) -> Granularity:

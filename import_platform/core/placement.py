@@ -7,7 +7,7 @@ years and months since 1970, days and hours since 1970-01-01, and for numbers th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
@@ -23,6 +23,7 @@ from import_platform.core.leaf import (
     ancestors,
     base_of,
     bits_of,
+    children,
     granularity_of,
     split_children,
     validate,
@@ -39,30 +40,35 @@ NodeLevel = Granularity | int
 """A level of the tree without bits: a granularity, or the width of a number leaf."""
 Numbers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class LevelNodes:
-    """What is known of the nodes of one level: `known` have a code, `above` lie over a leaf; both sorted."""
+    """The nodes of one level: `known` have a code, `above` lie over a leaf, `opened` below a node under split; sorted."""
 
     known: Numbers
     codes: Codes
     above: Numbers
+    opened: Numbers
 
-    def lookup(self, nodes: Numbers) -> tuple[Codes, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Per node: its code, whether it has one, and whether it lies over a leaf."""
+    def lookup(self, nodes: Numbers, *, at_or_below_base: bool) -> tuple[Codes, Mask, Mask]:
+        """Per node: its code, whether it has one, and whether it is free to become a leaf."""
         place, known = _find(self.known, nodes)
-        return self.codes[place] if known.any() else np.zeros(len(nodes), np.int32), known, _find(self.above, nodes)[1]
+        codes = self.codes[place] if known.any() else np.zeros(len(nodes), np.int32)
+        free = ~known & ~_find(self.above, nodes)[1]
+        return codes, known, free if at_or_below_base else free & _find(self.opened, nodes)[1]
 
 
-def _find(sorted_: Numbers, nodes: Numbers) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+def _find(sorted_: Numbers, nodes: Numbers) -> tuple[npt.NDArray[np.intp], Mask]:
     if not len(sorted_):
         return np.zeros(len(nodes), np.intp), np.zeros(len(nodes), np.bool_)
     place = np.minimum(np.searchsorted(sorted_, nodes), len(sorted_) - 1)
     return place, sorted_[place] == nodes
 
 
-_NO_NODES: Final = LevelNodes(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
+_NO_NUMBERS: Final[Numbers] = np.empty(0, np.int64)
+_NO_NODES: Final = LevelNodes(_NO_NUMBERS, np.empty(0, np.int32), _NO_NUMBERS, _NO_NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class Placement:
 class _Builder:
     existing: frozenset[str]
     above: frozenset[str]
+    interior: frozenset[str]
     first_bits: int
     names: list[str] = field(default_factory=list)
     tables: list[Codes] = field(default_factory=list)
@@ -104,7 +111,8 @@ class _Builder:
 
     def _fill(self, base: str, bits: str, table: Codes, span: tuple[int, int]) -> None:
         node, (start, stop) = with_bits(base, bits), span
-        free = len(bits) >= self.first_bits and node not in self.above
+        first = len(bits) >= self.first_bits or with_bits(base, bits[:-1]) in self.interior
+        free = first and node not in self.above
         if node in self.existing or free or len(bits) == BITS_MAX:
             table[start:stop] = self._name(node)
         elif stop - start == 1:
@@ -130,15 +138,19 @@ def placement(
     above = frozenset(interior).union(*(ancestors(name, partition) for name in leaves | interior))
     hashed = {base_of(name) for name in leaves | above if bits_of(name)}
     covered = {base for name in leaves | above if not bits_of(name) for base in ancestors(name, partition)}
-    hashed |= {base for base in interior - covered - hashed if _splits_by_bits(base, partition, finest)}
+    by_bits = {base for base in interior - covered if _splits_by_bits(base, partition, finest)}
+    opened = {child for base in interior - by_bits if not bits_of(base) and base not in hashed
+              for child in children(base, partition, finest=finest)}
+    hashed |= by_bits
     first_bits = partition.bits if isinstance(partition, HashPartition) else 0
-    builder = _Builder(leaves, above, first_bits)
+    builder = _Builder(leaves, above, interior, first_bits)
     root_base = ALL if isinstance(partition, HashPartition) else NULL
     root = builder.code(root_base)
     levels = {}
     if not isinstance(partition, HashPartition):
         plain = {leaf for leaf in leaves if not bits_of(leaf)}
-        levels = _levels(builder, (plain | hashed) - {NULL}, {base for base in above if not bits_of(base)} - {NULL})
+        over = {base for base in above if not bits_of(base)}
+        levels = _levels(builder, (plain | hashed) - {NULL}, over - {NULL}, opened)
     trie = np.concatenate(builder.tables) if builder.tables else np.empty(0, np.int32)
     return Placement(tuple(builder.names), root, levels, trie)
 
@@ -148,25 +160,28 @@ def _splits_by_bits(base: str, partition: PartitionSpec, finest: Granularity) ->
     return not bits_of(base) and level is not None and level.bits is not None
 
 
-def _levels(builder: _Builder, known: Collection[str], above: Collection[str]) -> dict[NodeLevel, LevelNodes]:
-    codes: dict[NodeLevel, dict[int, int]] = {}
-    over: dict[NodeLevel, set[int]] = {}
-    for base in known:
-        level, number = node_number(base)
-        codes.setdefault(level, {})[number] = builder.code(base)
-    for base in above:
-        level, number = node_number(base)
-        over.setdefault(level, set()).add(number)
-    return {level: _level_nodes(codes.get(level, {}), over.get(level, set())) for level in codes.keys() | over.keys()}
+def _levels(
+    builder: _Builder, known: Collection[str], above: Collection[str], opened: Collection[str]
+) -> dict[NodeLevel, LevelNodes]:
+    known_at, above_at, opened_at = (_by_level(bases) for bases in (known, above, opened))
+    levels = {}
+    for level in known_at.keys() | above_at.keys() | opened_at.keys():
+        numbers, bases = known_at.get(level, (_NO_NUMBERS, []))
+        codes = np.array([builder.code(base) for base in bases], np.int32)
+        over, free = (at.get(level, (_NO_NUMBERS, []))[0] for at in (above_at, opened_at))
+        levels[level] = LevelNodes(numbers, codes, over, free)
+    return levels
 
 
-def _level_nodes(codes: dict[int, int], over: Iterable[int]) -> LevelNodes:
-    known = sorted(codes)
-    return LevelNodes(
-        np.array(known, np.int64),
-        np.array([codes[number] for number in known], np.int32),
-        np.array(sorted(over), np.int64),
-    )
+def _by_level(bases: Collection[str]) -> dict[NodeLevel, tuple[Numbers, list[str]]]:
+    """The numbers of the bases in order, and the bases in that order, per level."""
+    numbered: dict[NodeLevel, list[tuple[int, str]]] = {}
+    for base in bases:
+        level, number = node_number(base)
+        numbered.setdefault(level, []).append((number, base))
+    ordered = {level: sorted(pairs) for level, pairs in numbered.items()}
+    return {level: (np.array([number for number, _ in pairs], np.int64), [base for _, base in pairs])
+            for level, pairs in ordered.items()}
 
 
 def node_number(base: str) -> tuple[NodeLevel, int]:
