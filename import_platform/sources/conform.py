@@ -9,9 +9,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from import_platform.core.layout import ColumnRange, can_push_down, in_range
 from import_platform.core.rejected import RejectedRow
 
 ROW_TEXT_MAX = 1 << 16
@@ -40,6 +42,20 @@ def conform(
     return kept, _rejected(raw, schema, misfits=misfits, key_of=key_of)
 
 
+def keep_in_range(batch: pa.RecordBatch, range_: ColumnRange | None) -> pa.RecordBatch:
+    """The rows of a range that a server cannot decide: instants spelled as text do not sort as they follow each other.
+
+    Other ranges are the statement's, and their batches are returned as they are.
+    """
+    if range_ is None or range_.column is None:
+        return batch
+    column = batch.column(range_.column)
+    if can_push_down(column.type):
+        return batch
+    frame = pl.DataFrame({range_.column: pl.from_arrow(column)})
+    return batch.filter(in_range(frame, range_, column.type).to_arrow())
+
+
 def as_text(value: Any) -> str | None:
     """One value for a rejected row: text as it is, bytes as hex, the rest as Python prints it."""
     if value is None or isinstance(value, str):
@@ -48,7 +64,10 @@ def as_text(value: Any) -> str | None:
 
 
 def _rejected(
-    raw: pa.RecordBatch, schema: pa.Schema, *, misfits: Mapping[int, tuple[str, str]],
+    raw: pa.RecordBatch,
+    schema: pa.Schema,
+    *,
+    misfits: Mapping[int, tuple[str, str]],
     key_of: Callable[[int], Mapping[str, str | None]],
 ) -> tuple[RejectedRow, ...]:
     rows = []
@@ -100,7 +119,9 @@ def _valid_text(array: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     except pa.ArrowInvalid:
         raw = array.cast(pa.binary()).to_pylist()
         bad = pa.array([value is not None and not _is_utf8(value) for value in raw])
-        fixed = pa.array([None if broken else value for value, broken in zip(raw, bad.to_pylist(), strict=True)], pa.binary())
+        fixed = pa.array(
+            [None if broken else value for value, broken in zip(raw, bad.to_pylist(), strict=True)], pa.binary()
+        )
         return fixed.cast(pa.string()), bad
     return array, None
 

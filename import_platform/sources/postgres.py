@@ -40,8 +40,10 @@ class PostgresSource:
 
     def check(self) -> str:
         with self._session.transaction() as transaction:
-            row = transaction.rows("SELECT current_setting('server_version') AS version, current_database()::text AS database,"
-                                   " current_user::text AS \"user\"")[0]
+            row = transaction.rows(
+                "SELECT current_setting('server_version') AS version, current_database()::text AS database,"
+                ' current_user::text AS "user"'
+            )[0]
         return f"PostgreSQL {row['version']}, database {row['database']}, user {row['user']}"
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
@@ -66,7 +68,9 @@ class PostgresSource:
             for start in range(0, len(range_), _RANGES_PER_STATEMENT):
                 part = range_[start : start + _RANGES_PER_STATEMENT]
                 conditions = (range_sql(found, one) or "true" for one in part)
-                selected = ", ".join(f"count(*) FILTER (WHERE {sql}) AS c{number}" for number, sql in enumerate(conditions))
+                selected = ", ".join(
+                    f"count(*) FILTER (WHERE {sql}) AS c{number}" for number, sql in enumerate(conditions)
+                )
                 counts += [int(n) for n in transaction.rows(f"SELECT {selected}{source(found.sql)}")[0].values()]
         return counts
 
@@ -89,14 +93,24 @@ class PostgresSource:
         self._session.close()
 
     @contextmanager
-    def _table(self, table: TableInfo, *, timeout_seconds: float | None = None) -> Iterator[tuple[Transaction, PgTable]]:
+    def _table(
+        self, table: TableInfo, *, timeout_seconds: float | None = None
+    ) -> Iterator[tuple[Transaction, PgTable]]:
         """The table as it is now, in a transaction that sees it unchanged."""
         with self._session.transaction(timeout_seconds=timeout_seconds) as transaction:
             found = load_tables(transaction, self._schemas, [(table.schema, table.name)])
             if not found:
-                raise SourceRejected("the source has no such table", schema=table.schema, table=table.name,
-                                     remedy="Run `import-platform tables` to see what it offers.")
+                raise SourceRejected(
+                    "the source has no such table",
+                    schema=table.schema,
+                    table=table.name,
+                    remedy="Run `import-platform tables` to see what it offers.",
+                )
             if not found[0].columns:
-                raise SourceRejected("the user may not read this table", schema=table.schema, table=table.name,
-                                     remedy="Grant SELECT on the table and USAGE on its schema to the user.")
+                raise SourceRejected(
+                    "the user may not read this table",
+                    schema=table.schema,
+                    table=table.name,
+                    remedy="Grant SELECT on the table and USAGE on its schema to the user.",
+                )
             yield transaction, found[0]

@@ -54,8 +54,12 @@ class PgTable:
         for column in self.columns:
             if column.name == name:
                 return column
-        raise SourceRejected("the source's table has no such column", table=self.name, column=name,
-                             remedy="Run `import-platform tables` again: the table has changed at the source.")
+        raise SourceRejected(
+            "the source's table has no such column",
+            table=self.name,
+            column=name,
+            remedy="Run `import-platform tables` again: the table has changed at the source.",
+        )
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,18 @@ class ColumnStatistics:
     values: tuple[str, ...]
 
 
-def load_tables(transaction: Transaction, schemas: Sequence[str], names: Sequence[tuple[str, str]] | None) -> list[PgTable]:
+def load_tables(
+    transaction: Transaction, schemas: Sequence[str], names: Sequence[tuple[str, str]] | None
+) -> list[PgTable]:
     """The readable tables of the schemas, or those of `names` as (schema, table), in name order.
 
     Tables and columns that the user may not read are left out, except that a table asked for by name is given with
     whatever columns can be read, none in the end.
     """
     chosen = _chosen(schemas, names)
-    relations = transaction.rows(_RELATIONS.format(chosen=chosen, kinds=text_array(TABLES if names is None else _ALL_KINDS)))
+    relations = transaction.rows(
+        _RELATIONS.format(chosen=chosen, kinds=text_array(TABLES if names is None else _ALL_KINDS))
+    )
     oids = [row["oid"] for row in relations if names is not None or row["readable"]]
     if not oids:
         return []
@@ -82,14 +90,20 @@ def load_tables(transaction: Transaction, schemas: Sequence[str], names: Sequenc
         columns[row["table"]].append(_column(row))
     keys = _keys(transaction.rows(_INDEXES.format(oids=listed)), columns)
     wanted = set(oids)
-    return [_table(row, tuple(columns[row["oid"]]), keys.get(row["oid"], ())) for row in relations if row["oid"] in wanted]
+    return [
+        _table(row, tuple(columns[row["oid"]]), keys.get(row["oid"], ())) for row in relations if row["oid"] in wanted
+    ]
 
 
-def load_statistics(transaction: Transaction, schemas: Sequence[str]) -> Mapping[tuple[str, str, str], ColumnStatistics]:
+def load_statistics(
+    transaction: Transaction, schemas: Sequence[str]
+) -> Mapping[tuple[str, str, str], ColumnStatistics]:
     """Sampled extremes of the date, time and integer columns of the schemas, by (schema, table, column)."""
     rows = transaction.rows(_STATISTICS.format(schemas=text_array(schemas)))
     return {
-        (row["schema"], row["table"], row["column"]): ColumnStatistics(tuple(v for v in row["values"] or [] if v is not None))
+        (row["schema"], row["table"], row["column"]): ColumnStatistics(
+            tuple(v for v in row["values"] or [] if v is not None)
+        )
         for row in rows
     }
 
@@ -102,8 +116,15 @@ def _chosen(schemas: Sequence[str], names: Sequence[tuple[str, str]] | None) -> 
 
 
 def _column(row: Mapping[str, Any]) -> PgColumn:
-    kind = PgType(schema=row["type_schema"], name=row["type_name"], declared=row["declared"], castable=row["castable"],
-                  kind=row["type_kind"], category=row["category"], modifier=row["modifier"])
+    kind = PgType(
+        schema=row["type_schema"],
+        name=row["type_name"],
+        declared=row["declared"],
+        castable=row["castable"],
+        kind=row["type_kind"],
+        category=row["category"],
+        modifier=row["modifier"],
+    )
     toastable = row["length"] == -1 and row["storage"] != "p" and not (kind.builtin and kind.name == "numeric")
     return PgColumn(name=row["name"], type=kind, not_null=row["not_null"], toastable=toastable)
 
@@ -119,8 +140,17 @@ def _keys(rows: Sequence[Mapping[str, Any]], columns: Mapping[int, Sequence[PgCo
 
 
 def _table(row: Mapping[str, Any], columns: tuple[PgColumn, ...], key: tuple[str, ...]) -> PgTable:
-    return PgTable(oid=row["oid"], schema=row["schema"], name=row["name"], kind=row["kind"], rows=int(row["rows"]),
-                   bytes=row["bytes"], wide_bytes=row["wide_bytes"], columns=columns, key=key)
+    return PgTable(
+        oid=row["oid"],
+        schema=row["schema"],
+        name=row["name"],
+        kind=row["kind"],
+        rows=int(row["rows"]),
+        bytes=row["bytes"],
+        wide_bytes=row["wide_bytes"],
+        columns=columns,
+        key=key,
+    )
 
 
 # Partitions are read through their parent, so they are no tables of their own. A parent's sizes are its leaves'.

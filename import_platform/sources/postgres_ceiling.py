@@ -31,10 +31,19 @@ _SETTLED_AFTER = "1 second"
 
 def find_ceiling(transaction: Transaction, table: PgTable, column: PgColumn) -> Ceiling | None:
     dtype = arrow_type(column.type)
-    if not (pa.types.is_timestamp(dtype) or pa.types.is_date(dtype) or pa.types.is_integer(dtype)
-            or pa.types.is_decimal(dtype) or pa.types.is_string(dtype)):
-        raise ConfigError("a cursor must be a timestamp, date, integer, decimal or text", column=column.name, type=str(dtype),
-                          remedy="Choose another cursor column or sync: full_refresh.")
+    if not (
+        pa.types.is_timestamp(dtype)
+        or pa.types.is_date(dtype)
+        or pa.types.is_integer(dtype)
+        or pa.types.is_decimal(dtype)
+        or pa.types.is_string(dtype)
+    ):
+        raise ConfigError(
+            "a cursor must be a timestamp, date, integer, decimal or text",
+            column=column.name,
+            type=str(dtype),
+            remedy="Choose another cursor column or sync: full_refresh.",
+        )
     if not (pa.types.is_timestamp(dtype) or pa.types.is_date(dtype)):
         largest = f"max({cursor_expression(column.type, column_reference(column.name))})"
         row = transaction.rows(f"SELECT {expression(column.type, largest)}::text AS value{source(table.sql)}")[0]
@@ -47,8 +56,11 @@ def _of_instants(transaction: Transaction, table: PgTable, column: PgColumn, dty
     zoned = column.type.name == "timestamptz"
     bound = "bound" if zoned else "least(bound AT TIME ZONE 'UTC', bound AT TIME ZONE own_zone)"
     open_bound = f"({bound})::{column.type.castable}"
-    settled = f"largest::timestamp < date_trunc('day', {bound})" if column.type.name == "date" else (
-        f"largest <= {bound} - interval '{_SETTLED_AFTER}'")
+    settled = (
+        f"largest::timestamp < date_trunc('day', {bound})"
+        if column.type.name == "date"
+        else (f"largest <= {bound} - interval '{_SETTLED_AFTER}'")
+    )
     lowered = f"least(largest, {open_bound})"
     row = transaction.rows(
         f"WITH open AS ({_OPEN}), extreme AS (SELECT max({reference}) AS largest{source(table.sql)})"

@@ -38,7 +38,9 @@ def discover_tables(transaction: Transaction, schemas: Sequence[str], names: Seq
         infos.append(_table_info(table, rows, {**statistics, **own}, default=table.schema == default))
     _check_names(infos)
     wanted = None if names is None else set(names)
-    return sorted((info for info in infos if wanted is None or info.name_in_lake in wanted), key=lambda info: info.name_in_lake)
+    return sorted(
+        (info for info in infos if wanted is None or info.name_in_lake in wanted), key=lambda info: info.name_in_lake
+    )
 
 
 def default_schema(schemas: Sequence[str]) -> str:
@@ -47,7 +49,9 @@ def default_schema(schemas: Sequence[str]) -> str:
 
 
 def column_info(column: PgColumn) -> ColumnInfo:
-    return ColumnInfo(name=column.name, type=arrow_type(column.type), source_type=column.type.declared, nullable=not column.not_null)
+    return ColumnInfo(
+        name=column.name, type=arrow_type(column.type), source_type=column.type.declared, nullable=not column.not_null
+    )
 
 
 def _candidates(name: str, schemas: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -63,13 +67,21 @@ def _check_names(infos: Sequence[TableInfo]) -> None:
     for info in infos:
         other = seen.setdefault(info.name_in_lake, info)
         if other is not info:
-            raise ConfigError("two tables of the source have one name in the lake", name=info.name_in_lake,
-                              schemas=[other.schema, info.schema], remedy="Take one of the schemas out of this source.")
+            raise ConfigError(
+                "two tables of the source have one name in the lake",
+                name=info.name_in_lake,
+                schemas=[other.schema, info.schema],
+                remedy="Take one of the schemas out of this source.",
+            )
 
 
 def _is_unknown(table: PgTable) -> bool:
     """Never analyzed, or analyzed while it was empty and filled since."""
-    return table.kind in ("r", "p", "m") and bool(table.columns) and (table.rows < 0 or (table.rows == 0 and table.bytes > 0))
+    return (
+        table.kind in ("r", "p", "m")
+        and bool(table.columns)
+        and (table.rows < 0 or (table.rows == 0 and table.bytes > 0))
+    )
 
 
 def _table_info(table: PgTable, rows: int, statistics: _Statistics, *, default: bool) -> TableInfo:
@@ -78,8 +90,15 @@ def _table_info(table: PgTable, rows: int, statistics: _Statistics, *, default: 
         info = column_info(column)
         found = statistics.get((table.schema, table.name, column.name))
         columns.append(info if found is None else _with_extremes(info, found))
-    return TableInfo(schema=table.schema, name=table.name, columns=tuple(columns), primary_key=table.key, row_estimate=rows,
-                     bytes_estimate=table.bytes, default_schema=default)
+    return TableInfo(
+        schema=table.schema,
+        name=table.name,
+        columns=tuple(columns),
+        primary_key=table.key,
+        row_estimate=rows,
+        bytes_estimate=table.bytes,
+        default_schema=default,
+    )
 
 
 def _with_extremes(info: ColumnInfo, statistics: ColumnStatistics) -> ColumnInfo:
@@ -112,15 +131,19 @@ def _probe(transaction: Transaction, tables: Sequence[PgTable]) -> dict[int, tup
         try:
             with transaction.savepoint():
                 transaction.set(_PROBE_SETTINGS)
-                rows = transaction.rows("\nUNION ALL ".join(_probe_sql(number, table) for number, table in enumerate(part)))
+                rows = transaction.rows(
+                    "\nUNION ALL ".join(_probe_sql(number, table) for number, table in enumerate(part))
+                )
         except ImportPlatformError:
             continue
         for row in rows:
             table = part[row["number"]]
             names = [column.name for column in _sampled(table)]
             pairs = zip(names, row["lows"], row["highs"], strict=True)
-            statistics = {(table.schema, table.name, name): ColumnStatistics(tuple(v for v in (low, high) if v is not None))
-                          for name, low, high in pairs}
+            statistics = {
+                (table.schema, table.name, name): ColumnStatistics(tuple(v for v in (low, high) if v is not None))
+                for name, low, high in pairs
+            }
             found[table.oid] = (round(row["rows"] / _fraction(table)), statistics)
     return found
 
@@ -129,8 +152,10 @@ def _probe_sql(number: int, table: PgTable) -> str:
     columns = [column_reference(column.name) for column in _sampled(table)]
     lows, highs = (", ".join(f"{function}({column})::text" for column in columns) for function in ("min", "max"))
     sample = "" if _fraction(table) == 1 else f" TABLESAMPLE SYSTEM ({_fraction(table) * 100:.6f})"
-    return (f"SELECT {number} AS number, count(*) AS rows, ARRAY[{lows}]::text[] AS lows, ARRAY[{highs}]::text[] AS highs"
-            f"{source(table.sql)}{sample}")
+    return (
+        f"SELECT {number} AS number, count(*) AS rows, ARRAY[{lows}]::text[] AS lows, ARRAY[{highs}]::text[] AS highs"
+        f"{source(table.sql)}{sample}"
+    )
 
 
 def _fraction(table: PgTable) -> float:

@@ -10,13 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 
-from import_platform.core.layout import ColumnRange, can_push_down, in_range
 from import_platform.core.rejected import RejectedRow
 from import_platform.errors import SourceRejected
-from import_platform.sources.conform import as_text, conform, scalar
+from import_platform.sources.conform import as_text, conform, keep_in_range, scalar
 from import_platform.sources.postgres_catalog import PgColumn, PgTable
 from import_platform.sources.postgres_predicates import range_sql, window_sql
 from import_platform.sources.postgres_session import Transaction
@@ -79,7 +77,6 @@ class _Reader:
         self._width: WidthCheck | None = width_check(table, self._columns, request.row_bytes_max)
         self._key_names: tuple[str, ...] = request.primary_key
         self._key_columns: tuple[int, ...] = ()
-        self._local_range = _local_range(request)
 
     def by_key(self, names: Sequence[str]) -> Iterator[Page]:
         """First the rows whose key has no NULL, in key order, then the others, which have no order to resume in."""
@@ -96,7 +93,9 @@ class _Reader:
             yield from self._resumable(statement, unique=bool(self._table.key) and set(self._table.key) <= set(names))
         if nullable and token.get("nulls") != "done":
             absent = f"({' OR '.join(f'{name} IS NULL' for name in nullable)})"
-            yield from self._whole(_Statement(self._table.sql, (*conditions, absent), hidden=hidden), end={"nulls": "done"})
+            yield from self._whole(
+                _Statement(self._table.sql, (*conditions, absent), hidden=hidden), end={"nulls": "done"}
+            )
 
     def by_place(self, pieces: Sequence[Mapping[str, Any]]) -> Iterator[Page]:
         """Piece by piece (a partitioned table's leaves, else the table itself), each in the order of its blocks."""
@@ -169,19 +168,13 @@ class _Reader:
             rejected = tuple(self._width.reject(raw, position, self._named_key(raw, position)) for position in wide)
             if wide:
                 raw = self._width.without(raw, wide)
-        kept, misfits = conform(raw.select(range(len(self._columns))), self._schema,
-                                key_of=lambda position: self._named_key(raw, position))
-        return Page(self._in_local_range(kept), token, rejected + misfits)
+        kept, misfits = conform(
+            raw.select(range(len(self._columns))), self._schema, key_of=lambda position: self._named_key(raw, position)
+        )
+        return Page(keep_in_range(kept, self._request.range), token, rejected + misfits)
 
     def _named_key(self, raw: pa.RecordBatch, position: int) -> dict[str, str | None]:
         return dict(zip(self._key_names, self._key_at(raw, position), strict=True)) if self._key_columns else {}
-
-    def _in_local_range(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        if self._local_range is None or self._local_range.column is None:
-            return batch
-        column = self._local_range.column
-        frame = pl.DataFrame({column: pl.from_arrow(batch.column(column))})
-        return batch.filter(in_range(frame, self._local_range, batch.schema.field(column).type).to_arrow())
 
 
 def _select(statement: _Statement, columns: Sequence[PgColumn], width: WidthCheck | None) -> str:
@@ -200,8 +193,14 @@ def _checked(table: PgTable, request: ReadRequest, name: str) -> PgColumn:
     promised = request.table.column(name)
     found = arrow_type(column.type)
     if promised is not None and promised.type != found:
-        raise SourceRejected("a column has changed its type at the source", table=table.name, column=name,
-                             found=str(found), expected=str(promised.type), remedy="Discover the source again, then sync.")
+        raise SourceRejected(
+            "a column has changed its type at the source",
+            table=table.name,
+            column=name,
+            found=str(found),
+            expected=str(promised.type),
+            remedy="Discover the source again, then sync.",
+        )
     return column
 
 
@@ -214,15 +213,6 @@ def _key_values(keys: Sequence[PgColumn], values: Sequence[str]) -> list[str]:
         else:
             rendered.append(f'{typed_literal(value, "text")} COLLATE "C"')
     return rendered
-
-
-def _local_range(request: ReadRequest) -> ColumnRange | None:
-    """The range, where the server cannot apply it: instants spelled as text do not sort as they follow each other."""
-    range_ = request.range
-    if range_ is None or range_.column is None:
-        return None
-    column = request.table.column(range_.column)
-    return range_ if column is not None and not can_push_down(column.type) else None
 
 
 def _physical_pieces(transaction: Transaction, table: PgTable) -> list[dict[str, Any]] | None:
@@ -238,8 +228,10 @@ def _from_token(pieces: Sequence[Mapping[str, Any]], token: Token | None) -> lis
         return list(pieces)
     for piece in pieces:
         if piece["oid"] == token["oid"] and piece["file"] != token["file"]:
-            raise TokenExpired("the table was rewritten at the source, so its rows are no longer where the last page ended",
-                               remedy="Start the read of this table from its beginning.")
+            raise TokenExpired(
+                "the table was rewritten at the source, so its rows are no longer where the last page ended",
+                remedy="Start the read of this table from its beginning.",
+            )
     return [piece for piece in pieces if piece["oid"] >= token["oid"]]
 
 

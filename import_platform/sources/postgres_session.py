@@ -139,7 +139,9 @@ class Transaction:
         cursor = self._connection.cursor()
         try:
             with self._session.translated():
-                cursor.adbc_statement.set_options(**{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(max(batch_bytes, 1))})
+                cursor.adbc_statement.set_options(
+                    **{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(max(batch_bytes, 1))}
+                )
                 cursor.execute(sql)
                 reader = cursor.fetch_record_batch()
             yield from self._batches(reader)
@@ -183,29 +185,61 @@ def _complete(dsn: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _bad_dsn() -> ConfigError:
-    return ConfigError("the dsn is not one of PostgreSQL", remedy="Write it like postgresql://user:password@host:5432/database.")
+    return ConfigError(
+        "the dsn is not one of PostgreSQL", remedy="Write it like postgresql://user:password@host:5432/database."
+    )
 
 
 _BY_CLASS: dict[str, tuple[type[ImportPlatformError], str, str]] = {
-    "08": (SourceUnavailable, "the connection to the source was lost", "Try again; the sync goes on from its last checkpoint."),
-    "25": (SourceUnavailable, "the source ended the transaction", "Try again; the sync goes on from its last checkpoint."),
+    "08": (
+        SourceUnavailable,
+        "the connection to the source was lost",
+        "Try again; the sync goes on from its last checkpoint.",
+    ),
+    "25": (
+        SourceUnavailable,
+        "the source ended the transaction",
+        "Try again; the sync goes on from its last checkpoint.",
+    ),
     "28": (SourceRejected, "the source refused the user or its password", "Correct user and password in the dsn."),
     "3D": (SourceRejected, "the source has no such database", "Correct the database name in the dsn."),
     "40": (SourceUnavailable, "the source cancelled the statement in favour of another", "Try again."),
-    "42501": (SourceRejected, "the user may not read this", "Grant SELECT on the table and USAGE on its schema to the user."),
+    "42501": (
+        SourceRejected,
+        "the user may not read this",
+        "Grant SELECT on the table and USAGE on its schema to the user.",
+    ),
     "42P01": (SourceRejected, "the source has no such table", "Run `import-platform tables` to see what it offers."),
     "42703": (SourceRejected, "the source has no such column", "Run `import-platform tables` to see what it offers."),
-    "42": (SourceRejected, "the source did not accept the statement", "Check the types of key and cursor columns at the source."),
+    "42": (
+        SourceRejected,
+        "the source did not accept the statement",
+        "Check the types of key and cursor columns at the source.",
+    ),
     "53": (SourceUnavailable, "the source is out of resources", "Try again later, or with fewer tables at a time."),
-    "55P03": (SourceUnavailable, "the table stayed locked for a minute", "Try again when the migration at the source is over."),
-    "57014": (SourceUnavailable, "the statement was cancelled or passed its time limit",
-              "Try again, or raise statement_timeout for the source's user."),
+    "55P03": (
+        SourceUnavailable,
+        "the table stayed locked for a minute",
+        "Try again when the migration at the source is over.",
+    ),
+    "57014": (
+        SourceUnavailable,
+        "the statement was cancelled or passed its time limit",
+        "Try again, or raise statement_timeout for the source's user.",
+    ),
     "57": (SourceUnavailable, "the source is shutting down or starting", "Try again in a minute."),
     "58": (SourceUnavailable, "the source failed on its own system", "Tell the source's owner, then try again."),
-    "XX": (SourceRejected, "the source reported an internal error", "Tell the source's owner: its data may be damaged."),
+    "XX": (
+        SourceRejected,
+        "the source reported an internal error",
+        "Tell the source's owner: its data may be damaged.",
+    ),
 }
 _BY_MESSAGE = (  # a failed connection carries no SQLSTATE
-    (r"password authentication failed|no password supplied|pg_hba\.conf|role \".*\" (does not exist|is not permitted)", "28"),
+    (
+        r"password authentication failed|no password supplied|pg_hba\.conf|role \".*\" (does not exist|is not permitted)",
+        "28",
+    ),
     (r"database \".*\" does not exist", "3D"),
     (r"canceling statement due to", "57014"),  # and neither has one that fails while its rows are streamed
     (r"permission denied", "42501"),
@@ -213,7 +247,9 @@ _BY_MESSAGE = (  # a failed connection carries no SQLSTATE
     (r"the database system is|terminating connection due to administrator", "57"),
 )
 _PREFIX = re.compile(r"^.*?(?=ERROR: |FATAL: |PANIC: )")
-_BAD_DSN = re.compile(r"connection info string|connection option|invalid port|invalid (URI|sslmode)|in URI|invalid connection option")
+_BAD_DSN = re.compile(
+    r"connection info string|connection option|invalid port|invalid (URI|sslmode)|in URI|invalid connection option"
+)
 
 
 def _in_our_words(error: Exception, secrets: tuple[str, ...]) -> ImportPlatformError:
@@ -227,8 +263,11 @@ def _in_our_words(error: Exception, secrets: tuple[str, ...]) -> ImportPlatformE
     found = _BY_CLASS.get(state) or _BY_CLASS.get(state[:2])
     if found is None:
         # Other classes are about data (22, 23) or raised by the source's own code: their text may quote a row.
-        return SourceRejected("the source could not evaluate a row of the table", sqlstate=state,
-                              remedy="Look for the SQLSTATE in the source's log; a view or a cast of it fails.")
+        return SourceRejected(
+            "the source could not evaluate a row of the table",
+            sqlstate=state,
+            remedy="Look for the SQLSTATE in the source's log; a view or a cast of it fails.",
+        )
     kind, message, remedy = found
     return kind(message, said=said, remedy=remedy)
 
@@ -237,13 +276,21 @@ def _without_state(error: Exception, said: str) -> ImportPlatformError:
     if _BAD_DSN.search(said):
         return _bad_dsn()  # libpq repeats the string that it could not read, and the password may be in it
     if "Failed to connect" in str(error):
-        return SourceUnavailable("the source cannot be reached", said=said, remedy="Check host, port and network, then try again.")
+        return SourceUnavailable(
+            "the source cannot be reached", said=said, remedy="Check host, port and network, then try again."
+        )
     if "ERROR:" in str(error):
-        return SourceRejected("the source failed while it sent rows", remedy="Look into the source's log for the reason.")
-    return SourceUnavailable("the connection to the source was lost while it sent rows",
-                             remedy="Try again; the sync goes on from its last checkpoint.")
+        return SourceRejected(
+            "the source failed while it sent rows", remedy="Look into the source's log for the reason."
+        )
+    return SourceUnavailable(
+        "the connection to the source was lost while it sent rows",
+        remedy="Try again; the sync goes on from its last checkpoint.",
+    )
 
 
 def _first_line(text: str) -> str:
     line = text.partition("\n")[0]
-    return _PREFIX.sub("", line).strip() if "Failed to connect: " not in line else line.partition("Failed to connect: ")[2]
+    return (
+        _PREFIX.sub("", line).strip() if "Failed to connect: " not in line else line.partition("Failed to connect: ")[2]
+    )

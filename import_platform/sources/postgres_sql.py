@@ -93,5 +93,7 @@ def total(expressions: Sequence[str]) -> str:
 
 def _no_nul(text: str) -> None:
     if "\x00" in text:
-        raise ConfigError("a name or value holds the character NUL, which PostgreSQL cannot store",
-                          remedy="Check the names in the declaration.")
+        raise ConfigError(
+            "a name or value holds the character NUL, which PostgreSQL cannot store",
+            remedy="Check the names in the declaration.",
+        )

@@ -35,19 +35,28 @@ class WidthCheck:
         OFFSET 0 keeps the two levels apart, so each size is computed once per row and values of wide rows, which pass
         the inner level as references to where they are stored, are never read.
         """
-        wide = {column.name: _size(column, column_reference(column.name), self.limit_bytes) for column in columns
-                if column.name in self.names}
+        wide = {
+            column.name: _size(column, column_reference(column.name), self.limit_bytes)
+            for column in columns
+            if column.name in self.names
+        }
         inner = [f"{column_reference(column.name)} AS i{number}" for number, column in enumerate(columns)]
         inner += [f"{extra} AS h{number}" for number, extra in enumerate(hidden)]
         inner.append(f"{total([f'coalesce({size}, 0)' for size in wide.values()])} AS w")
         outer = []
         for number, column in enumerate(columns):
             value = expression(column.type, f"i{number}")
-            outer.append(f"CASE WHEN w <= {self.limit_bytes} THEN {value} END AS c{number}" if column.name in wide
-                         else f"{value} AS c{number}")
+            outer.append(
+                f"CASE WHEN w <= {self.limit_bytes} THEN {value} END AS c{number}"
+                if column.name in wide
+                else f"{value} AS c{number}"
+            )
         outer += [f"h{number}" for number, _ in enumerate(hidden)]
-        sizes = ", ".join(f"coalesce({_size(column, f'i{number}', self.limit_bytes)}, 0)::int8"
-                          for number, column in enumerate(columns) if column.name in wide)
+        sizes = ", ".join(
+            f"coalesce({_size(column, f'i{number}', self.limit_bytes)}, 0)::int8"
+            for number, column in enumerate(columns)
+            if column.name in wide
+        )
         outer.append(f"CASE WHEN w > {self.limit_bytes} THEN ARRAY[{sizes}]::text END AS w")
         return f"SELECT {', '.join(outer)} FROM (SELECT {', '.join(inner)}{source} OFFSET 0) AS measured"
 
@@ -66,8 +75,10 @@ class WidthCheck:
         sizes = dict(zip(self.names, map(int, text.strip("{}").split(",")), strict=True))
         widest = sorted(sizes, key=lambda name: -sizes[name])[:5]
         listed = ", ".join(f"{name} {sizes[name]} B" for name in widest)
-        reason = (f"the row has {format_bytes(sum(sizes.values()))} and at most {format_bytes(self.limit_bytes)} are fetched"
-                  f" ({listed})")
+        reason = (
+            f"the row has {format_bytes(sum(sizes.values()))} and at most {format_bytes(self.limit_bytes)} are fetched"
+            f" ({listed})"
+        )
         return RejectedRow(key=key, column=widest[0], reason=reason, row=None)
 
 
@@ -85,5 +96,7 @@ def _size(column: PgColumn, reference: str, limit_bytes: int) -> str:
     if column.type.builtin and column.type.name in _RAW_SIZE_KNOWN:
         return f"octet_length({reference})"
     stored = f"pg_column_size({reference})"
-    return (f"CASE WHEN {stored} > {limit_bytes // _EXPANSION_MAX} THEN octet_length({expression(column.type, reference)}::text)"
-            f" ELSE {stored} END")
+    return (
+        f"CASE WHEN {stored} > {limit_bytes // _EXPANSION_MAX} THEN octet_length({expression(column.type, reference)}::text)"
+        f" ELSE {stored} END"
+    )

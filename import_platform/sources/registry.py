@@ -1,0 +1,109 @@
+"""The kinds of source there are. A new kind is one module and one entry here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from import_platform.errors import ConfigError
+from import_platform.sources.postgres import PostgresSource
+from import_platform.sources.protocol import Source
+from import_platform.sources.sqlite import SqliteSource
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A connector and the keys of its `connection:`, each with the Python type of its value; `kind` itself is not listed."""
+
+    connect: Callable[[Mapping[str, Any]], Source]
+    required: Mapping[str, type]
+    optional: Mapping[str, type]
+    example: str
+
+    @property
+    def keys(self) -> dict[str, type]:
+        return {**self.required, **self.optional}
+
+
+KINDS: Mapping[str, Kind] = {
+    "postgres": Kind(
+        PostgresSource,
+        {"dsn": str},
+        {"schemas": list},
+        example='{kind: postgres, dsn: "{{ env.SHOP_DSN }}", schemas: [public]}',
+    ),
+    "sqlite": Kind(SqliteSource, {"path": str}, {}, example="{kind: sqlite, path: data/shop.db}"),
+}
+
+
+def open_source(name: str, connection: Mapping[str, Any]) -> Source:
+    """The connector of a source whose connection values are resolved. Opens no connection yet.
+
+    Raises:
+        ConfigError: as `check_connection_keys`, with the source's name.
+    """
+    try:
+        kind = check_connection_keys(connection)
+    except ConfigError as error:
+        raise ConfigError(error.message, remedy=error.remedy, **{"source": name, **error.facts}) from None
+    return kind.connect(connection)
+
+
+def check_connection_keys(connection: Mapping[str, Any]) -> Kind:
+    """The kind of a connection whose keys are all known, present and of the right type. Values are never shown.
+
+    Raises:
+        ConfigError: facts are `key`, `found` and `allowed` as far as they apply; the remedy names the closest spelling.
+    """
+    found = connection.get("kind")
+    if found is None:
+        raise ConfigError("the connection has no kind", key="kind", allowed=sorted(KINDS), remedy=_example("postgres"))
+    if not isinstance(found, str) or found not in KINDS:
+        raise ConfigError(
+            "no connector of this kind",
+            key="kind",
+            found=str(found),
+            allowed=sorted(KINDS),
+            remedy=_closest(str(found), KINDS),
+        )
+    kind = KINDS[found]
+    for key in connection:
+        if key != "kind" and key not in kind.keys:
+            raise ConfigError(
+                "the connection has an unknown key",
+                key=str(key),
+                allowed=["kind", *kind.keys],
+                remedy=_closest(str(key), kind.keys),
+            )
+    for key in kind.required:
+        if connection.get(key) in (None, ""):
+            raise ConfigError(
+                "the connection lacks a key", key=key, allowed=["kind", *kind.keys], remedy=_example(found)
+            )
+    for key, expected in kind.keys.items():
+        if connection.get(key) is not None and not _is_a(connection[key], expected):
+            raise ConfigError(
+                "a key of the connection has the wrong type",
+                key=key,
+                found=type(connection[key]).__name__,
+                allowed="list of text" if expected is list else "text",
+                remedy=_example(found),
+            )
+    return kind
+
+
+def _is_a(value: object, expected: type) -> bool:
+    if expected is list:
+        return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(item, str) for item in value)
+    return isinstance(value, expected)
+
+
+def _closest(found: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(found.lower(), list(known), n=1)
+    return f"Did you mean {close[0]}?" if close else f"Allowed: {', '.join(known)}."
+
+
+def _example(kind: str) -> str:
+    return f"Write connection: {KINDS[kind].example}."
