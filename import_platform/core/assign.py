@@ -45,7 +45,7 @@ def assign(
     Without a primary key the hash is that of all columns of the frame but `_partition`, so the same columns must be
     passed every time. Other columns than these and the partition column are not looked at and may be left out.
 
-    Memory: about 40 bytes a row, plus the canonical key text where hash bits decide. The first call with a set of
+    Memory: about 60 bytes a row, plus the canonical key text where hash bits decide. The first call with a set of
     leaves prepares it (2,000 leaves: 20 ms), later calls with the same set reuse that.
 
     Raises:

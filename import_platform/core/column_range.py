@@ -25,9 +25,7 @@ _T = TypeVar("_T", int, datetime)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MICROS_PER_DAY: Final = 86_400_000_000
-_ISO: Final = (
-    r"^\s*(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(:\d\d(?:\.\d{1,9})?)?\s*([zZ]|[+-]\d\d(?::?\d\d)?)?)?\s*$"
-)
+_ISO: Final = r"^\s*(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(:\d\d(?:\.\d{1,9})?)?\s*([zZ]|[+-]\d\d(?::?\d\d)?)?)?\s*$"
 _NANOS_BOUNDS: Final = (datetime(1677, 9, 22, tzinfo=UTC), datetime(2262, 4, 11, tzinfo=UTC))
 
 
@@ -80,7 +78,9 @@ def check_partition_column(partition: TimePartition | NumberPartition, dtype: pl
         fits = dtype in (pl.Date, pl.String) or isinstance(dtype, pl.Datetime)
     if not fits:
         raise ConfigError(
-            "a column of this type cannot partition the table like this", column=partition.column, type=str(dtype),
+            "a column of this type cannot partition the table like this",
+            column=partition.column,
+            type=str(dtype),
             remedy="granularity needs a date, timestamp or ISO text column; width an integer, decimal or float column.",
         )
 

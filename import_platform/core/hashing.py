@@ -91,8 +91,12 @@ def _canonical(series: pl.Series) -> pl.Series:
     elif isinstance(dtype, (pl.Datetime, pl.Duration, pl.Time)):
         expression = _ticks_text(value.to_physical(), getattr(dtype, "time_unit", "ns"))
     else:
-        raise ConfigError("a column of this type cannot be hashed", column=name, type=str(dtype),
-                          remedy="Choose another primary key or partition the table by a time or number column.")
+        raise ConfigError(
+            "a column of this type cannot be hashed",
+            column=name,
+            type=str(dtype),
+            remedy="Choose another primary key or partition the table by a time or number column.",
+        )
     return series.to_frame().select(expression).to_series()
 
 
@@ -110,9 +114,12 @@ def _float_text(floats: pl.Series) -> pl.Series:
     columns = pl.DataFrame({"value": floats, "bits": bits})
     value = pl.col("value")
     text = (
-        pl.when(value.is_null()).then(None)
-        .when(value.is_nan()).then(pl.lit("nan"))
-        .when(value.is_infinite()).then(pl.when(value > 0).then(pl.lit("inf")).otherwise(pl.lit("-inf")))
+        pl.when(value.is_null())
+        .then(None)
+        .when(value.is_nan())
+        .then(pl.lit("nan"))
+        .when(value.is_infinite())
+        .then(pl.when(value > 0).then(pl.lit("inf")).otherwise(pl.lit("-inf")))
         .when((value == value.floor()) & (value.abs() < 2.0**63))
         .then(value.cast(pl.Int64, strict=False).cast(pl.String))
         .otherwise("f" + pl.col("bits").cast(pl.String))
@@ -127,7 +134,8 @@ def _list_text(lists: pl.Series) -> pl.Series:
     rows = np.repeat(np.arange(len(lists), dtype=np.uint32), lengths)
     joined = (
         pl.DataFrame({"row": rows, "hash": pl.Series(_series_hashes(elements), dtype=pl.UInt64).cast(pl.String)})
-        .group_by("row", maintain_order=True).agg(pl.col("hash").str.join(","))
+        .group_by("row", maintain_order=True)
+        .agg(pl.col("hash").str.join(","))
     )
     inner = np.full(len(lists), "", dtype=object)
     inner[joined["row"].to_numpy()] = joined["hash"].to_numpy()

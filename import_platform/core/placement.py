@@ -45,7 +45,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class LevelNodes:
-    """The nodes of one level: `known` have a code, `above` lie over a leaf, `opened` below a node under split; sorted."""
+    """Nodes of one level, sorted: `known` have a code, `above` lie over a leaf, `opened` below a node under split."""
 
     known: Numbers
     codes: Codes
@@ -139,8 +139,12 @@ def placement(
     hashed = {base_of(name) for name in leaves | above if bits_of(name)}
     covered = {base for name in leaves | above if not bits_of(name) for base in ancestors(name, partition)}
     by_bits = {base for base in interior - covered if _splits_by_bits(base, partition, finest)}
-    opened = {child for base in interior - by_bits if not bits_of(base) and base not in hashed
-              for child in children(base, partition, finest=finest)}
+    opened = {
+        child
+        for base in interior - by_bits
+        if not bits_of(base) and base not in hashed
+        for child in children(base, partition, finest=finest)
+    }
     hashed |= by_bits
     first_bits = partition.bits if isinstance(partition, HashPartition) else 0
     builder = _Builder(leaves, above, interior, first_bits)
@@ -180,8 +184,10 @@ def _by_level(bases: Collection[str]) -> dict[NodeLevel, tuple[Numbers, list[str
         level, number = node_number(base)
         numbered.setdefault(level, []).append((number, base))
     ordered = {level: sorted(pairs) for level, pairs in numbered.items()}
-    return {level: (np.array([number for number, _ in pairs], np.int64), [base for _, base in pairs])
-            for level, pairs in ordered.items()}
+    return {
+        level: (np.array([number for number, _ in pairs], np.int64), [base for _, base in pairs])
+        for level, pairs in ordered.items()
+    }
 
 
 def node_number(base: str) -> tuple[NodeLevel, int]:

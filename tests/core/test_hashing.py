@@ -22,7 +22,8 @@ MASK = 2**64 - 1
 
 
 def hashes(values: list[Any], dtype: Any) -> list[int]:
-    return key_hashes(pl.DataFrame({"k": pl.Series(values, dtype=dtype, strict=True)}), ["k"]).tolist()
+    found: list[int] = key_hashes(pl.DataFrame({"k": pl.Series(values, dtype=dtype, strict=True)}), ["k"]).tolist()
+    return found
 
 
 def xxh3(text: str | bytes) -> int:
@@ -37,26 +38,48 @@ def mixed(value: int) -> int:
 
 
 CANONICAL: list[tuple[Any, Any, str | bytes]] = [
-    (pl.Int8, -5, "-5"), (pl.Int16, 5, "5"), (pl.Int32, 0, "0"), (pl.Int64, -(2**63), "-9223372036854775808"),
-    (pl.Int128, 2**100, str(2**100)), (pl.UInt8, 5, "5"), (pl.UInt64, 2**64 - 1, "18446744073709551615"),
-    (pl.Decimal(10, 0), Decimal(500), "500"), (pl.Decimal(10, 2), Decimal("5.00"), "5"),
-    (pl.Decimal(10, 2), Decimal("-0.50"), "-0.5"), (pl.Decimal(38, 10), Decimal("100.1"), "100.1"),
-    (pl.Decimal(10, 2), Decimal("0.00"), "0"), (pl.Decimal(10, 2), Decimal("100.00"), "100"),
-    (pl.Float64, 5.0, "5"), (pl.Float32, 5.0, "5"), (pl.Float64, -0.0, "0"), (pl.Float64, 0.5, "f4602678819172646912"),
-    (pl.Float32, 0.5, "f4602678819172646912"), (pl.Float64, float("nan"), "nan"), (pl.Float64, float("inf"), "inf"),
-    (pl.Float64, float("-inf"), "-inf"), (pl.Float64, 2.0**63, "f4890909195324358656"),
+    (pl.Int8, -5, "-5"),
+    (pl.Int16, 5, "5"),
+    (pl.Int32, 0, "0"),
+    (pl.Int64, -(2**63), "-9223372036854775808"),
+    (pl.Int128, 2**100, str(2**100)),
+    (pl.UInt8, 5, "5"),
+    (pl.UInt64, 2**64 - 1, "18446744073709551615"),
+    (pl.Decimal(10, 0), Decimal(500), "500"),
+    (pl.Decimal(10, 2), Decimal("5.00"), "5"),
+    (pl.Decimal(10, 2), Decimal("-0.50"), "-0.5"),
+    (pl.Decimal(38, 10), Decimal("100.1"), "100.1"),
+    (pl.Decimal(10, 2), Decimal("0.00"), "0"),
+    (pl.Decimal(10, 2), Decimal("100.00"), "100"),
+    (pl.Float64, 5.0, "5"),
+    (pl.Float32, 5.0, "5"),
+    (pl.Float64, -0.0, "0"),
+    (pl.Float64, 0.5, "f4602678819172646912"),
+    (pl.Float32, 0.5, "f4602678819172646912"),
+    (pl.Float64, float("nan"), "nan"),
+    (pl.Float64, float("inf"), "inf"),
+    (pl.Float64, float("-inf"), "-inf"),
+    (pl.Float64, 2.0**63, "f4890909195324358656"),
     (pl.Float64, -(2.0**62), str(-(2**62))),
-    (pl.String, "", ""), (pl.String, "null", "null"), (pl.String, "Käse", "Käse"), (pl.String, "x" * 1000, "x" * 1000),
+    (pl.String, "", ""),
+    (pl.String, "null", "null"),
+    (pl.String, "Käse", "Käse"),
+    (pl.String, "x" * 1000, "x" * 1000),
     (pl.String, "2c5ea4c0-4067-11e9-8bad-9b1deb4d3b7d", "2c5ea4c0-4067-11e9-8bad-9b1deb4d3b7d"),
-    (pl.Categorical, "a", "a"), (pl.Enum(["b", "a"]), "a", "a"),
-    (pl.Binary, b"", b""), (pl.Binary, b"\x00\xff", b"\x00\xff"),
-    (pl.Boolean, True, "true"), (pl.Boolean, False, "false"),
-    (pl.Date, date(1970, 1, 2), "1d"), (pl.Date, date(1, 1, 1), "-719162d"),
+    (pl.Categorical, "a", "a"),
+    (pl.Enum(["b", "a"]), "a", "a"),
+    (pl.Binary, b"", b""),
+    (pl.Binary, b"\x00\xff", b"\x00\xff"),
+    (pl.Boolean, True, "true"),
+    (pl.Boolean, False, "false"),
+    (pl.Date, date(1970, 1, 2), "1d"),
+    (pl.Date, date(1, 1, 1), "-719162d"),
     (pl.Datetime("us"), datetime(1970, 1, 1, 0, 0, 1, 5), "1000005us"),
     (pl.Datetime("us", "UTC"), datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), "-1000000us"),
     (pl.Datetime("ms"), datetime(1970, 1, 1, 0, 0, 1), "1000000us"),
     (pl.Datetime("ns"), datetime(1970, 1, 1, 0, 0, 1), "1000000us"),
-    (pl.Time, clock(1), "3600000000us"), (pl.Duration("us"), timedelta(seconds=-1), "-1000000us"),
+    (pl.Time, clock(1), "3600000000us"),
+    (pl.Duration("us"), timedelta(seconds=-1), "-1000000us"),
 ]
 
 
@@ -137,7 +160,7 @@ def test_a_row_folds_its_columns_from_left_to_right(rows: list[tuple[int, str | 
 @given(st.lists(st.one_of(st.none(), st.text())), st.integers(1, 5))
 def test_a_row_hashes_alike_in_any_batch(values: list[str | None], rows: int) -> None:
     frame = pl.DataFrame({"k": pl.Series(values, dtype=pl.String)})
-    slices = [key_hashes(frame[start:start + rows], ["k"]) for start in range(0, frame.height, rows)]
+    slices = [key_hashes(frame[start : start + rows], ["k"]) for start in range(0, frame.height, rows)]
     whole = key_hashes(frame, ["k"]).tolist()
     assert np.concatenate([np.empty(0, np.uint64), *slices]).tolist() == whole
     assert key_hashes(pl.concat([frame, frame], rechunk=False), ["k"]).tolist() == whole * 2

@@ -57,30 +57,38 @@ def leaves_of(frame: pl.DataFrame, partition: PartitionSpec, leaves: Iterable[st
     return assign(frame, partition, primary_key=["id"], leaves=list(leaves), **options).to_list()
 
 
-@pytest.mark.parametrize(("granularity", "leaf"), [
-    (Granularity.YEAR, "2025"), (Granularity.MONTH, "2025-01"),
-    (Granularity.DAY, "2025-01-13"), (Granularity.HOUR, "2025-01-13T05"),
-])
+@pytest.mark.parametrize(
+    ("granularity", "leaf"),
+    [
+        (Granularity.YEAR, "2025"),
+        (Granularity.MONTH, "2025-01"),
+        (Granularity.DAY, "2025-01-13"),
+        (Granularity.HOUR, "2025-01-13T05"),
+    ],
+)
 def test_a_row_of_an_empty_table_goes_to_the_base_granularity(granularity: Granularity, leaf: str) -> None:
     assert leaves_of(rows("2025-01-13T05:59:59+00:00", None), TimePartition("t", granularity)) == [leaf, "null"]
 
 
-@pytest.mark.parametrize(("leaves", "expected"), [
-    (["2025"], "2025"),                                  # coarsened above the base
-    (["2025-01"], "2025-01"),
-    (["2025-01-13"], "2025-01-13"),
-    (["2025-01-12"], "2025-01-13"),                      # the month was split: the day is the shallowest free node
-    (["2025-01-13T05"], "2025-01-13T05"),
-    (["2025-01-13T04"], "2025-01-13T05"),
-    (["2025-01-12T04"], "2025-01-13"),
-    (["2025-02-01T00", "2024"], "2025-01"),
-    (["2025-01.h0", "2025-01.h1"], "2025-01.h1"),
-    (["2025-01.h0"], "2025-01.h1"),
-    (["2025-01.h1010"], "2025-01.h1010"),
-    (["2025-01.h1011"], "2025-01.h1010"),
-    (["2025-01-13T05.h0"], "2025-01-13T05.h1"),
-    (["2025.h0"], "2025.h1"),
-])
+@pytest.mark.parametrize(
+    ("leaves", "expected"),
+    [
+        (["2025"], "2025"),  # coarsened above the base
+        (["2025-01"], "2025-01"),
+        (["2025-01-13"], "2025-01-13"),
+        (["2025-01-12"], "2025-01-13"),  # the month was split: the day is the shallowest free node
+        (["2025-01-13T05"], "2025-01-13T05"),
+        (["2025-01-13T04"], "2025-01-13T05"),
+        (["2025-01-12T04"], "2025-01-13"),
+        (["2025-02-01T00", "2024"], "2025-01"),
+        (["2025-01.h0", "2025-01.h1"], "2025-01.h1"),
+        (["2025-01.h0"], "2025-01.h1"),
+        (["2025-01.h1010"], "2025-01.h1010"),
+        (["2025-01.h1011"], "2025-01.h1010"),
+        (["2025-01-13T05.h0"], "2025-01-13T05.h1"),
+        (["2025.h0"], "2025.h1"),
+    ],
+)
 def test_a_row_goes_to_the_deepest_leaf_covering_it_else_the_shallowest_free_node(
     leaves: list[str], expected: str
 ) -> None:
@@ -89,13 +97,16 @@ def test_a_row_goes_to_the_deepest_leaf_covering_it_else_the_shallowest_free_nod
     assert leaves_of(frame, MONTHLY, leaves) == [expected]
 
 
-@pytest.mark.parametrize(("leaves", "expected"), [
-    ([], ["n1000_0", "n1000_-1", "n1000_2", "null"]),
-    (["n10000_0"], ["n10000_0", "n1000_-1", "n10000_0", "null"]),
-    (["n1_2500", "null.h1"], ["n1000_0", "n1000_-1", "n1_2500", "null.h0"]),
-    (["n1_2509"], ["n1000_0", "n1000_-1", "n1_2500", "null"]),
-    (["n10_-1"], ["n1000_0", "n10_-1", "n1000_2", "null"]),
-])
+@pytest.mark.parametrize(
+    ("leaves", "expected"),
+    [
+        ([], ["n1000_0", "n1000_-1", "n1000_2", "null"]),
+        (["n10000_0"], ["n10000_0", "n1000_-1", "n10000_0", "null"]),
+        (["n1_2500", "null.h1"], ["n1000_0", "n1000_-1", "n1_2500", "null.h0"]),
+        (["n1_2509"], ["n1000_0", "n1000_-1", "n1_2500", "null"]),
+        (["n10_-1"], ["n1000_0", "n10_-1", "n1000_2", "null"]),
+    ],
+)
 def test_numbers_go_down_by_powers_of_ten(leaves: list[str], expected: list[str]) -> None:
     frame = numbers(0, -1, 2500, None)
     assert f"{key_hashes(frame, ['id'])[3]:064b}"[0] == "0"
@@ -106,14 +117,17 @@ def test_an_unpartitioned_table_is_one_leaf() -> None:
     assert leaves_of(numbers(1, 2), UNPARTITIONED) == ["all", "all"]
 
 
-@pytest.mark.parametrize(("bits", "leaves", "expected"), [
-    (2, [], {"all.h00", "all.h01", "all.h10", "all.h11"}),
-    (2, ["all"], {"all"}),
-    (2, ["all.h0"], {"all.h0", "all.h10", "all.h11"}),
-    (0, ["all.h0"], {"all.h0", "all.h1"}),
-    (0, ["all.h01"], {"all.h00", "all.h01", "all.h1"}),
-    (1, ["all.h00000"], {"all.h00000", "all.h00001", "all.h0001", "all.h001", "all.h01", "all.h1"}),
-])
+@pytest.mark.parametrize(
+    ("bits", "leaves", "expected"),
+    [
+        (2, [], {"all.h00", "all.h01", "all.h10", "all.h11"}),
+        (2, ["all"], {"all"}),
+        (2, ["all.h0"], {"all.h0", "all.h10", "all.h11"}),
+        (0, ["all.h0"], {"all.h0", "all.h1"}),
+        (0, ["all.h01"], {"all.h00", "all.h01", "all.h1"}),
+        (1, ["all.h00000"], {"all.h00000", "all.h00001", "all.h0001", "all.h001", "all.h01", "all.h1"}),
+    ],
+)
 def test_hash_leaves_by_the_leading_bits_of_the_key_hash(bits: int, leaves: list[str], expected: set[str]) -> None:
     frame = numbers(*range(3000))
     found = leaves_of(frame, HashPartition(bits), leaves)
@@ -124,7 +138,7 @@ def test_hash_leaves_by_the_leading_bits_of_the_key_hash(bits: int, leaves: list
 
 def test_thirty_two_bits_deep_still_finds_the_leaf() -> None:
     frame = numbers(1)
-    leaf = f"all.h{key_hashes(frame, ['id'])[0]:064b}"[:5 + 32]
+    leaf = f"all.h{key_hashes(frame, ['id'])[0]:064b}"[: 5 + 32]
     assert leaves_of(frame, UNPARTITIONED, [leaf]) == [leaf]
     sibling = leaf[:-1] + ("1" if leaf[-1] == "0" else "0")
     assert leaves_of(frame, UNPARTITIONED, [sibling]) == [leaf]
@@ -136,7 +150,10 @@ def test_a_node_under_split_opens_one_level_and_is_a_leaf_no_more() -> None:
     opened = leaves_of(frame, MONTHLY, [], interior=["2025-01", "2025-01-13"])
     assert opened == ["2025-01-13T05", "2025-01-14", "2025-02"]
     assert [base_of(leaf) for leaf in leaves_of(frame, MONTHLY, interior=["2025-01-13T05"])] == [
-        "2025-01-13T05", "2025-01-14", "2025-02"]
+        "2025-01-13T05",
+        "2025-01-14",
+        "2025-02",
+    ]
     assert leaves_of(numbers(7), NumberPartition("n", 1), interior=["n1_7"])[0].startswith("n1_7.h")
     assert leaves_of(numbers(None), THOUSANDS, interior=["null"])[0].startswith("null.h")
     halves = ["all.h0", "all.h1"]
@@ -204,7 +221,7 @@ def _at_or_below_base(node: str, partition: PartitionSpec) -> bool:
     if base_of(node) == "null" or bits_of(node):
         return True
     if isinstance(partition, NumberPartition):
-        return int(node[1:].split("_")[0]) <= partition.width
+        return int(node[1:].partition("_")[0]) <= partition.width
     return len(base_of(node)) >= {"year": 4, "month": 7, "day": 10, "hour": 13}[partition.granularity]
 
 
@@ -262,7 +279,7 @@ def test_every_row_is_placed_as_the_plain_walk_places_it(case: tuple[PartitionSp
 @seeded
 @given(layouts())
 def test_every_row_has_exactly_one_leaf_and_the_names_stay_prefix_free(
-    case: tuple[PartitionSpec, list[str], pl.DataFrame]
+    case: tuple[PartitionSpec, list[str], pl.DataFrame],
 ) -> None:
     partition, leaves, frame = case
     found = leaves_of(frame, partition, leaves)
@@ -312,14 +329,19 @@ _HASHES = [f"all.h{n:011b}" for n in range(2048)]
 _MICROS = (1_577_836_800_000_000, 1_735_689_600_000_000)  # 2020 to 2024
 
 
-@pytest.mark.parametrize(("partition", "leaves", "key", "target_rows_per_second"), [
-    pytest.param(TimePartition("t", Granularity.MONTH), [], "id", 10_000_000, id="datetime"),
-    pytest.param(TimePartition("t", Granularity.MONTH), _mixed_leaves(), "id", 10_000_000, id="datetime, 2000 leaves"),
-    pytest.param(NumberPartition("id", 10**6), [], "id", 10_000_000, id="number"),
-    pytest.param(NumberPartition("id", 10**6), _NUMBERS, "id", 10_000_000, id="number, 2000 leaves"),
-    pytest.param(HashPartition(4), [], "id", 3_000_000, id="hash of a number"),
-    pytest.param(HashPartition(4), _HASHES, "uuid", 3_000_000, id="hash of a uuid, 2048 leaves"),
-])
+@pytest.mark.parametrize(
+    ("partition", "leaves", "key", "target_rows_per_second"),
+    [
+        pytest.param(TimePartition("t", Granularity.MONTH), [], "id", 10_000_000, id="datetime"),
+        pytest.param(
+            TimePartition("t", Granularity.MONTH), _mixed_leaves(), "id", 10_000_000, id="datetime, 2000 leaves"
+        ),
+        pytest.param(NumberPartition("id", 10**6), [], "id", 10_000_000, id="number"),
+        pytest.param(NumberPartition("id", 10**6), _NUMBERS, "id", 10_000_000, id="number, 2000 leaves"),
+        pytest.param(HashPartition(4), [], "id", 3_000_000, id="hash of a number"),
+        pytest.param(HashPartition(4), _HASHES, "uuid", 3_000_000, id="hash of a uuid, 2048 leaves"),
+    ],
+)
 def test_a_third_of_the_promised_speed(
     partition: PartitionSpec, leaves: list[str], key: str, target_rows_per_second: int
 ) -> None:
