@@ -11,7 +11,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 SETUP := $(VENV)/.installed
 
-.PHONY: help setup demo ui check lint test lock clean
+.PHONY: help setup demo ui check format lint test lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,12 @@ ui: $(SETUP) ## open the Dagster UI on the lake of this checkout
 check: $(SETUP) lint ## format, lint, contracts, types and the fast tests, in under a minute
 	@$(BIN)/pytest -q -n $(WORKERS) -m "not slow and not browser" $(PYTEST_ARGS)
 
+format: $(SETUP) ## format the code and mend what ruff can mend
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
 lint: $(SETUP) ## format, lint, import contracts, types
-	@$(BIN)/ruff format --check --quiet . || { echo "Run $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/ruff format --check --quiet . || { echo "Run make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/lint-imports --no-cache > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
 	@$(BIN)/mypy
