@@ -117,10 +117,10 @@ class Flush:
         dropped = self._dropped(snapshot)
         merge = self._merge_into(schema)
         merged = merge.write(merge.plan(snapshot, dropped=dropped))
-        if not merged.adds and not merged.plan.removes and not self._moves_state(state):
-            return True
-        if snapshot is None and not merged.adds and not self._creates_empty():
-            return True
+        if not merged.adds and not merged.plan.removes:
+            needed = self._creates_empty() if snapshot is None else self._moves_state(state)
+            if not needed:
+                return True
         commit = Commit(merged.adds, merged.plan.removes, number=self._claim(snapshot, state))
         facts = {"import_platform.attempt": self._attempt.id, "import_platform.kind": self._attempt.kind.value}
         commit = replace(commit, facts=facts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +13,17 @@ import pyarrow as pa
 from import_platform.core.cursor import decode, encode
 from import_platform.core.layout import range_expr
 from import_platform.core.table import ColumnInfo, TableInfo
-from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
+from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest, TokenExpired
 
 
 @dataclass
 class ListSource:
-    """One table `name` with `rows`; a test changes `rows` between syncs, `fail_after` pages makes a read die."""
+    """One table `name` with `rows`; a test changes `rows` between syncs, `fail_after` pages makes a read die.
+
+    Only every `token_every`-th page carries a token. `on_page` is called with the number of pages given so far before
+    each page. `expired` refuses to go on after a token; `page_seconds` makes a slow source; `top` is a ceiling other
+    than the greatest value.
+    """
 
     rows: pa.Table
     primary_key: tuple[str, ...] = ("id",)
@@ -25,6 +31,11 @@ class ListSource:
     page_rows: int = 100
     settled: bool = False
     fail_after: int | None = None
+    token_every: int = 1
+    expired: bool = False
+    page_seconds: float = 0.0
+    top: Any = None
+    on_page: Callable[[int], None] | None = None
     kind: str = "list"
     reads: list[ReadRequest] = field(default_factory=list)
     pages: int = 0
@@ -40,7 +51,7 @@ class ListSource:
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
         frame = self._frame()
-        top = frame[cursor].max() if frame.height else None
+        top = self.top if self.top is not None else frame[cursor].max() if frame.height else None
         return None if top is None else Ceiling(encode(top, self.rows.schema.field(cursor).type), self.settled)
 
     def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
@@ -54,19 +65,25 @@ class ListSource:
 
     def read(self, request: ReadRequest) -> Iterator[Page]:
         self.reads.append(request)
+        if request.after and self.expired:
+            raise TokenExpired("the list was rewritten", remedy="Read it from its beginning.")
         frame = self._windowed(request.window)
         if request.range is not None and request.range.column is not None:
             frame = frame.filter(range_expr(request.range, self.rows.schema.field(request.range.column).type))
         key = list(request.primary_key)
-        frame = frame.sort(key, nulls_last=False) if key else frame
+        frame = frame.sort(key, nulls_last=False, maintain_order=True) if key else frame
         start = int(request.after["row"]) if request.after else 0
-        for at in range(start, frame.height, self.page_rows):
+        for page_number, at in enumerate(range(start, frame.height, self.page_rows), start=1):
             if self.fail_after is not None and self.pages >= self.fail_after:
                 raise ConnectionError("the test pulled the plug")
+            if self.on_page is not None:
+                self.on_page(self.pages)
+            time.sleep(self.page_seconds)
             self.pages += 1
             page = frame.slice(at, self.page_rows)
             table = page.to_arrow().cast(self.rows.schema).combine_chunks()
-            yield Page(table.to_batches()[0], {"row": at + page.height})
+            token = {"row": at + page.height} if page_number % self.token_every == 0 else None
+            yield Page(table.to_batches()[0], token)
 
     def close(self) -> None: ...
 

@@ -1,0 +1,26 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from import_platform.io.lake import Lake
+from tests.pipeline.list_source import ListSource
+from tests.pipeline.synced_table import SyncedTable
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def synced(lake: Lake) -> Callable[..., SyncedTable]:
+    """Makes a SyncedTable of the given rows in a fresh lake; keywords of ListSource and SyncedTable alike."""
+
+    def make(rows: pa.Table, **options: Any) -> SyncedTable:
+        of_source = {name: options.pop(name) for name in list(options) if name in ListSource.__dataclass_fields__}
+        return SyncedTable(lake, ListSource(rows, **of_source), **options)
+
+    return make
