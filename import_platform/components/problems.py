@@ -86,12 +86,11 @@ def _found(found: Any, loc: Location) -> str:
 
 
 def _value(found: Any, loc: Location) -> Any:
+    """What stands at `loc`; None where the way there ends early."""
     for part in loc:
-        if (isinstance(found, dict) and part in found) or (
-            isinstance(found, list) and isinstance(part, int) and part < len(found)
-        ):
+        try:
             found = found[part]
-        else:
+        except (KeyError, IndexError, TypeError):
             return None
     return found
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from import_platform.core.report import Status
 from import_platform.core.table import DeclaredTable
 from import_platform.jobs.dead_runs import end_dead_runs
 from import_platform.jobs.due import choose_tables, cron_of, fires, held_tables
+from import_platform.jobs.source_job import SourceJob
 from import_platform.resources.naming import asset_key
 from import_platform.resources.platform import SourceConfig
 
@@ -28,7 +28,7 @@ Due = Callable[[dg.DagsterInstance, datetime], list[str]]
 
 
 def sync_schedules(
-    config: SourceConfig, tables: Sequence[DeclaredTable], job: UnresolvedAssetJobDefinition
+    config: SourceConfig, tables: Sequence[DeclaredTable], job: SourceJob
 ) -> list[dg.ScheduleDefinition]:
     """One schedule for all crons of the source, and one that goes on with what the time limit interrupted."""
     crons = sorted({cron for table in tables if (cron := cron_of(config, table))})
@@ -59,7 +59,7 @@ def sync_schedules(
 
 
 def _schedule(
-    name: str, choice: Choice, job: UnresolvedAssetJobDefinition, *, crons: list[str], text: str
+    name: str, choice: Choice, job: SourceJob, *, crons: list[str], text: str
 ) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=name,

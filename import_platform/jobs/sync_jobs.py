@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import ConfigError
+from import_platform.jobs.source_job import SourceJob
 from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, pool, sync_job, sync_now_job
 from import_platform.resources.platform import PlatformResource, SourceConfig
 
@@ -24,11 +24,11 @@ class RunTable(Protocol):
     ) -> None: ...
 
 
-def asset_sync_job(config: SourceConfig, tables: Sequence[DeclaredTable]) -> UnresolvedAssetJobDefinition:
+def asset_sync_job(config: SourceConfig, tables: Sequence[DeclaredTable]) -> SourceJob:
     """Every table of the source in one process, one after the other; a run may select some of them."""
-    return dg.define_asset_job(
+    return SourceJob(
         sync_job(config.name),
-        selection=[asset_key(config.name, table.name) for table in tables],
+        selection=dg.AssetSelection.assets(*(asset_key(config.name, table.name) for table in tables)),
         executor_def=dg.in_process_executor,
         tags={SOURCE_TAG: config.name},
         description=f"Syncs the tables of {config.name}. Schedules and the command line run it; "

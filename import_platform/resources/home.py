@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import dagster as dg
+import yaml
 from dagster._core.instance.ref import InstanceRef
 
 from import_platform.errors import ConfigError
@@ -84,7 +85,7 @@ def open_instance(home: Path, *, keep_output: bool = True) -> dg.DagsterInstance
     try:
         overrides = {} if keep_output else _NO_OUTPUT
         return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
-    except dg.DagsterError as error:
+    except (dg.DagsterError, yaml.YAMLError) as error:
         raise ConfigError(
             "the Dagster home cannot be opened",
             path=str(home / "dagster.yaml"),
