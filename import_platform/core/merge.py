@@ -61,6 +61,17 @@ def last_versions(keys: pl.DataFrame, primary_key: Sequence[str], cursor: str | 
     return keys.sort(order, nulls_last=False, maintain_order=True).unique(primary_key, keep="last", maintain_order=True)
 
 
+def ascends(keys: pl.DataFrame, primary_key: Sequence[str]) -> bool:
+    """True when the keys come strictly ascending by a single column without nulls: unique, and sorted already.
+
+    That is how connectors read a table with a simple key, and it is seen without hashing a single key.
+    """
+    if len(primary_key) != 1:
+        return keys.height < 2
+    column = keys[primary_key[0]]
+    return column.null_count() == 0 and bool((column.slice(1) > column.slice(0, max(column.len() - 1, 0))).all())
+
+
 def candidate_files(files: pl.DataFrame, sorted_keys: pl.Series, *, leaves: Collection[str] | None) -> pl.DataFrame:
     """The files that can hold one of the keys, judged by the log's bounds of the first key column.
 

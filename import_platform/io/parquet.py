@@ -82,6 +82,8 @@ class LeafWriter:
             self.pending_bytes += piece.nbytes
             if self.pending_bytes >= self._row_group_bytes * 0.95:
                 self.drain()
+        if self._pending:  # a slice keeps its whole parent alive, so what waits is copied to cost what it counts
+            self._pending[-1] = copied(self._pending[-1])
 
     def drain(self) -> None:
         """Encodes what is buffered as one row group."""
@@ -146,6 +148,11 @@ class _OpenFile:
             self._decoded_bytes,
             statistics_json(footer, statistics_columns),
         )
+
+
+def copied(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows in buffers of their own."""
+    return batch.take(pa.array(np.arange(batch.num_rows)))
 
 
 def slices(batch: pa.RecordBatch, limit_bytes: int) -> Iterator[pa.RecordBatch]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -27,8 +26,7 @@ class LeafWriters:
         """Buffers rows of a leaf; may close the file that was written to longest ago, or encode the largest buffer."""
         writer = self._open.pop(leaf, None) or self._make(leaf)
         self._open[leaf] = writer  # last in the dictionary = used last
-        # Slices of a sorted batch keep the whole batch alive: copy small ones so that buffers cost what they count.
-        writer.write(_compact(batch))
+        writer.write(batch)
         if len(self._open) > OPEN_WRITERS:
             oldest = next(iter(self._open))
             self._files += self._open.pop(oldest).close()
@@ -41,10 +39,6 @@ class LeafWriters:
             self._files += writer.close()
         self._open = {}
         return self._files
-
-
-def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return batch.take(pa.array(np.arange(batch.num_rows)))
 
 
 def placing_frame(batch: pa.RecordBatch, identity: Identity) -> pl.DataFrame:

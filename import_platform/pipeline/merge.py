@@ -24,6 +24,7 @@ from import_platform.core.merge import (
     MergePlan,
     Positions,
     Rewrite,
+    ascends,
     candidate_files,
     keys_in_bounds,
     last_versions,
@@ -143,17 +144,24 @@ class Merge:
         self._target.store.delete(f"{self._target.path}/{path}" for path in sorted(orphans))
 
     def _reduce(self) -> pl.DataFrame:
-        identity, cursor = self._target.identity, self._target.cursor
-        columns = list(dict.fromkeys([*identity.primary_key, *([cursor] if cursor else [])]))
-        parts = [pl.DataFrame(pl.from_arrow(batch)) for batch in self._rows.batches(columns)]
-        empty = pl.DataFrame(pl.from_arrow(self._target.schema.empty_table().select(columns)))
-        keys = pl.concat([empty, *(part.cast(empty.schema) for part in parts)])
-        keys = keys.with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
-        last = last_versions(keys, identity.primary_key, cursor)
-        if last.height < keys.height:
-            self._keep = np.zeros(keys.height, dtype=bool)
-            self._keep[last[ROW].to_numpy()] = True
-        return last.select(*identity.primary_key, ROW).sort(identity.primary_key[0], nulls_last=False)
+        """The key of every row that counts, with ROW, in the order of the first key column (nulls first)."""
+        primary_key = list(self._target.identity.primary_key)
+        keys = self._columns(primary_key)
+        if not ascends(keys, primary_key):
+            cursor = self._target.cursor
+            columns = list(dict.fromkeys([*primary_key, *([cursor] if cursor else [])]))
+            every = self._columns(columns) if cursor else keys
+            last = last_versions(every.with_row_index(ROW), primary_key, cursor)
+            if last.height < every.height:
+                self._keep = np.zeros(every.height, dtype=bool)
+                self._keep[last[ROW].to_numpy()] = True
+            return last.select(*primary_key, ROW).sort(primary_key[0], nulls_last=False)
+        return keys.with_row_index(ROW)
+
+    def _columns(self, names: Sequence[str]) -> pl.DataFrame:
+        empty = pl.DataFrame(pl.from_arrow(self._target.schema.empty_table().select(names)))
+        parts = (pl.DataFrame(pl.from_arrow(batch)).cast(empty.schema) for batch in self._rows.batches(names))
+        return pl.concat([empty, *parts])
 
     def _candidates(self, files: pl.DataFrame) -> pl.DataFrame:
         if self._keys is None or not self._keys.height:
@@ -187,7 +195,7 @@ class Merge:
             frame = pl.DataFrame(pl.from_arrow(batch)).cast(types)  # type: ignore[arg-type]
             hit = frame.with_row_index("__at").join(keys, on=names, how="inner", nulls_equal=True).sort("__at")
             positions.append(hit["__at"].to_numpy().astype(np.int64) + at)
-            rows.append(hit[ROW].to_numpy())
+            rows.append(hit[ROW].to_numpy().astype(np.int64))
         return np.concatenate(positions), np.concatenate(rows)
 
     def _place(self, leaves: frozenset[str]) -> _Incoming:

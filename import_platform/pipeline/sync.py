@@ -20,7 +20,7 @@ from import_platform.core.state import (
 )
 from import_platform.errors import ImportPlatformError, Overtaken
 from import_platform.io.ledger import record_rejected
-from import_platform.io.memory import PeakMemory, release_unused
+from import_platform.io.memory import PeakMemory, release_unused, tame_allocators
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.flush import Flush, RangeChanged, range_files
@@ -71,6 +71,7 @@ def backfill_table(context: TableContext, key: str) -> SyncReport:
 def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], None]) -> SyncReport:
     report = SyncReport(table=context.table_id)
     started = time.monotonic()
+    tame_allocators()
     with PeakMemory() as peak:
         try:
             work(open_table(context), report)
