@@ -32,13 +32,15 @@ format: $(SETUP) ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format --quiet .
 
 lint: $(SETUP) ## format, lint, import contracts, types
-	@$(BIN)/ruff format --check --quiet . || { echo "Run make format"; exit 1; }
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/lint-imports --no-cache > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
-	@$(BIN)/mypy
+	@failed=0; \
+	$(BIN)/ruff format --check --quiet --output-format concise . || { echo "Run: make format"; failed=1; }; \
+	$(BIN)/ruff check --quiet --output-format concise . || failed=1; \
+	$(BIN)/lint-imports --no-cache > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; failed=1; }; \
+	$(BIN)/mypy || failed=1; \
+	exit $$failed
 
-test: $(SETUP) lint ## everything check does, and every test
-	@$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+test: $(SETUP) ## everything check does, and every test
+	@failed=0; $(MAKE) lint || failed=1; $(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS) || failed=1; exit $$failed
 
 lock: $(SETUP) ## solve requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --universal --python-version 3.11 --upgrade \
