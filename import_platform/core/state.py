@@ -162,3 +162,8 @@ def is_overtaken(attempt: Attempt, state: TableState) -> bool:
         attempt.base_sync_attempt,
         attempt.id,
     )
+
+
+def is_finished(attempt: Attempt, state: TableState) -> bool:
+    """True when the attempt was committed to its end: by this process, or by another that went on with it."""
+    return attempt.id in (state.sync_attempt, state.attempt) and attempt.id not in state.progress

@@ -112,7 +112,7 @@ def open_table(context: TableContext) -> OpenTable:
     spec = resolve(context.source_name, declared, found[0])
     if stored is not None:
         check_identity(stored, spec)
-    identity = Identity(spec.partition, spec.primary_key)
+    identity = Identity(spec.partition, stored.primary_key if stored is not None else spec.primary_key)
     staging = Staging(lake.store, lake.staging_path(context.source_name, name))
     return OpenTable(spec.id, lake.store, path, identity, log, staging, snapshot, context, spec)
 

@@ -22,7 +22,8 @@ from import_platform.sources.protocol import CursorWindow, Page, ReadRequest, To
 
 CHUNK_SECONDS = 2.0
 TAIL_ROWS = 50_000
-"""Hashes kept of rows at an unsettled cursor value. More rows than that are merged again, which is only slower."""
+"""Hashes that a merge keeps of rows at an unsettled cursor value: more rows than that are merged again, which is only
+slower. An append keeps all of them, because a row that it reads again and does not know is doubled."""
 
 
 def read_request(table: OpenTable, attempt: Attempt, state: TableState, after: Token | None) -> ReadRequest:
@@ -128,7 +129,7 @@ class Extract:
         batch = self._without_known(page.batch)
         chunk.whole = page.token is not None
         chunk.token = page.token if chunk.whole else chunk.token
-        chunk.tail += self._tail(batch)
+        chunk.tail += self._tail(page.batch)
         chunk.rejected += page.rejected
         if batch.num_rows:
             chunk.batches.append(batch)
@@ -150,7 +151,7 @@ class Extract:
         if at is None or not at.any():
             return batch
         seen = np.zeros(batch.num_rows, dtype=bool)
-        hashes = _row_hashes(batch.filter(pa.array(at)))
+        hashes = self._hashes(batch.filter(pa.array(at)))
         seen[np.flatnonzero(at)] = np.isin(hashes, self._known)
         return batch.filter(pa.array(~seen))
 
@@ -158,7 +159,12 @@ class Extract:
         if self._attempt.settled or self._attempt.kind is AttemptKind.BACKFILL:
             return []
         at = self._at(batch, self._attempt.ceiling)
-        return [] if at is None or not at.any() else [int(h) for h in _row_hashes(batch.filter(pa.array(at)))]
+        return [] if at is None or not at.any() else [int(h) for h in self._hashes(batch.filter(pa.array(at)))]
+
+    def _hashes(self, batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+        """What tells rows at one cursor value apart: their content; their key where rows only come and never change."""
+        key = self._table.spec.primary_key
+        return row_hashes(batch.select(key) if key and self._attempt.kind is AttemptKind.APPEND else batch)
 
     def _at(self, batch: pa.RecordBatch, value: str | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
         cursor = self._table.spec.cursor
@@ -175,14 +181,22 @@ class Extract:
         self._number += 1
         token = chunk.token if chunk.whole else None
         checkpoint = Checkpoint(
-            self._number, chunk.rows, chunk.bytes, token, len(chunk.rejected), end, tuple(chunk.tail[: TAIL_ROWS + 1])
+            self._number, chunk.rows, chunk.bytes, token, len(chunk.rejected), end, tuple(chunk.tail if self._attempt.kind is AttemptKind.APPEND else chunk.tail[: TAIL_ROWS + 1])
         )
         self._table.staging.stage(self._attempt.id, checkpoint, self._schema, chunk.batches, chunk.rejected)
         chunk.batches.clear()
         yield checkpoint
 
 
-def _row_hashes(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def row_hashes(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    """A hash per row of its values that are not NULL, so neither a new empty column nor another order changes it."""
     frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
-    hashes: np.ndarray[tuple[int], np.dtype[np.uint64]] = key_hashes(frame, frame.columns)
-    return hashes
+    total = np.zeros(frame.height, dtype=np.uint64)
+    for name in frame.columns:
+        mixed = (key_hashes(frame, [name]) ^ key_hashes(pl.DataFrame({"name": [name]}), ["name"])) * _ODD
+        mixed ^= mixed >> np.uint64(32)
+        total += np.where(frame[name].is_null().to_numpy(), np.uint64(0), mixed)
+    return total
+
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from import_platform.core.layout import covers
 from import_platform.core.report import Stage, SyncReport
 from import_platform.core.schema import evolve, stored_schema
-from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState, is_overtaken, next_state
+from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState, is_finished, is_overtaken, next_state
 from import_platform.errors import CommitConflict, CommitOutcomeUnknown, InvariantBroken, Overtaken
 from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.staging import Staging
@@ -65,7 +65,7 @@ class Flush:
         self._chunks = chunks
         self._report = report
         self._complete = complete
-        self._tail = tail if len(tail) <= TAIL_ROWS else ()
+        self._tail = tail if len(tail) <= TAIL_ROWS or attempt.kind is AttemptKind.APPEND else ()
         self._id = uuid.uuid4().hex
         self._merge: Merge | None = None
         self._merging: pa.Schema | None = None
@@ -103,7 +103,8 @@ class Flush:
 
     def _check_turn(self, state: TableState) -> None:
         done = state.progress.get(self._attempt.id, 0)
-        if is_overtaken(self._attempt, state) or (self._chunks and done >= self._chunks[0].number):
+        elsewhere = is_overtaken(self._attempt, state) or is_finished(self._attempt, state)
+        if elsewhere or (self._chunks and done >= self._chunks[0].number):
             raise Overtaken(
                 "another sync of this table committed first",
                 table=self._table.spec.id,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from import_platform.core.cursor import later
 from import_platform.core.layout import validate
 from import_platform.core.report import Status, SyncReport
 from import_platform.core.state import (
@@ -15,6 +16,7 @@ from import_platform.core.state import (
     AttemptKind,
     Checkpoint,
     TableState,
+    is_finished,
     is_overtaken,
     resumable,
 )
@@ -24,6 +26,7 @@ from import_platform.io.memory import PeakMemory, release_unused, tame_allocator
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.flush import Flush, RangeChanged, range_files
+from import_platform.sources.protocol import Ceiling
 
 RESUME_WITHIN = timedelta(days=7)
 FLUSH_CHUNKS = 16
@@ -169,9 +172,8 @@ class _Sync:
         for attempt in reversed(staging.attempts()):
             if self._unrelated(attempt) and now - attempt.started_at < RESUME_WITHIN:
                 continue
-            finished = attempt.id in (state.sync_attempt, state.attempt) and attempt.id not in state.progress
             fresh = now - attempt.started_at < RESUME_WITHIN and not is_overtaken(attempt, state)
-            if found is None and not finished and fresh and (attempt.kind, attempt.key) == (self.kind, self.key):
+            if found is None and not is_finished(attempt, state) and fresh and (attempt.kind, attempt.key) == (self.kind, self.key):
                 found = attempt
             else:
                 staging.discard(attempt.id)
@@ -200,11 +202,7 @@ class _Sync:
         if spec.cursor is not None and self.kind is not AttemptKind.BACKFILL:
             ceiling = self.table.context.source.ceiling(spec.info, spec.cursor)
         windowed = self.kind in (AttemptKind.INCREMENTAL, AttemptKind.APPEND)
-        if (
-            windowed
-            and state.cursor is not None
-            and (ceiling is None or (state.settled and ceiling.value == state.cursor))
-        ):
+        if windowed and state.cursor is not None and (ceiling is None or self._nothing_after(state, ceiling)):
             return None
         now = datetime.now(UTC)
         attempt = Attempt(
@@ -221,3 +219,11 @@ class _Sync:
         )
         self.table.staging.begin(attempt)
         return attempt
+
+    def _nothing_after(self, state: TableState, ceiling: Ceiling) -> bool:
+        """True when no row can be new. An append never goes back: it would add rows that are in the lake again."""
+        spec = self.table.spec
+        if self.kind is AttemptKind.APPEND and spec.cursor is not None and ceiling.value != state.cursor:
+            column = spec.info.column(spec.cursor)
+            return column is not None and later(ceiling.value, state.cursor, column.type) == state.cursor
+        return state.settled and ceiling.value == state.cursor

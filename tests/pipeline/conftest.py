@@ -17,10 +17,12 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def synced(lake: Lake) -> Callable[..., SyncedTable]:
-    """Makes a SyncedTable of the given rows in a fresh lake; keywords of ListSource and SyncedTable alike."""
+    """Makes a SyncedTable of the given rows in a fresh lake; keywords of ListSource and SyncedTable alike (`primary_key` is the
+    declared one)."""
 
     def make(rows: pa.Table, **options: Any) -> SyncedTable:
-        of_source = {name: options.pop(name) for name in list(options) if name in ListSource.__dataclass_fields__}
+        names = set(ListSource.__dataclass_fields__)
+        of_source = {name: options.pop(name) for name in list(options) if name in names - {"primary_key"}}
         return SyncedTable(lake, ListSource(rows, **of_source), **options)
 
     return make
