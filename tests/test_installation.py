@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -89,3 +92,28 @@ def test_the_wheel_holds_every_module_and_the_console_script(tmp_path: Path) -> 
     assert modules <= names
     assert "import-platform = import_platform.cli:main" in scripts
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"import_platform"}
+
+
+def imported(folder: Path) -> set[str]:
+    """First names of everything that the modules below a folder import, the standard library and ourselves left out."""
+    names = set()
+    for module in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"import_platform", "tests"}
+
+
+@pytest.mark.parametrize(("folder", "extras"), [("import_platform", ["demo"]), ("tests", ["demo", "dev"])])
+def test_every_package_that_is_imported_is_declared(folder: str, extras: list[str]) -> None:
+    texts = [*PROJECT["dependencies"], *(text for extra in extras for text in PROJECT["optional-dependencies"][extra])]
+    declared = {canonicalize_name(Requirement(text).name) for text in texts}
+    owners = packages_distributions()
+    undeclared = {
+        name
+        for name in imported(ROOT / folder)
+        if not declared & {canonicalize_name(owner) for owner in owners.get(name, [name])}
+    }
+    assert undeclared == set()
