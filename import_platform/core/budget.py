@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import pyarrow as pa
 from fractions import Fraction
 
 from import_platform.errors import ConfigError
@@ -82,6 +85,17 @@ class MemoryBudget:
     def row_bytes_max(self) -> int:
         """The widest row that is fetched at all: its decoded size times four must fit into what is free."""
         return self.free_bytes // 4
+
+
+def key_row_bytes(types: Sequence[pa.DataType]) -> int:
+    """What a merge holds for one key of these types: two copies while it is gathered, and four bytes of ordinal.
+
+    Text and binary count 48 bytes: a UUID as text with its view.
+    """
+    widths = (
+        dtype.bit_width // 8 if pa.types.is_primitive(dtype) or pa.types.is_decimal(dtype) else 48 for dtype in types
+    )
+    return 2 * sum(max(width, 1) for width in widths) + 4
 
 
 def budget_of(total_bytes: int, *, base_bytes: int) -> MemoryBudget:

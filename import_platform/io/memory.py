@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,8 +15,14 @@ from typing import Self
 import psutil
 import pyarrow as pa
 
+from import_platform.errors import MemoryBudgetExceeded
+
 SAMPLE_SECONDS = 0.1
 """PSS is read from smaps_rollup, about 5 ms for a 500 MB process: 5 % of one core at this interval."""
+
+
+PRESSED, EXCEEDED = 0.85, 0.97
+"""Shares of the limit. Between two samples a worker decodes at most a few row groups, 10 % of the smallest budget."""
 
 
 def held_bytes() -> int:
@@ -53,16 +60,24 @@ def release_unused() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-class PeakMemory:
-    """Samples `held_bytes` in a thread while the block runs; `peak_bytes` afterwards and meanwhile."""
+class MemoryWatch:
+    """Samples `held_bytes` in a thread while the block runs, and makes work slow down, then stop, before the limit.
 
-    def __init__(self) -> None:
+    Loops call `breathe` once per batch: past PRESSED of the limit only one of them goes on at a time, past EXCEEDED it
+    raises. Outside its block, and with no limit, it only lets everybody through.
+    """
+
+    def __init__(self, limit_bytes: int | None = None) -> None:
+        self.limit_bytes = limit_bytes
         self.peak_bytes = 0
+        self._held_bytes = 0
+        self._lane = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample, name="peak-memory", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         self._note()
+        self._thread = threading.Thread(target=self._sample, name="memory-watch", daemon=True)
         self._thread.start()
         return self
 
@@ -70,11 +85,41 @@ class PeakMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         self._note()
+        self._held_bytes = 0
+
+    @contextlib.contextmanager
+    def breathe(self) -> Iterator[None]:
+        """Around the work on one batch.
+
+        Raises:
+            MemoryBudgetExceeded: the process holds more than EXCEEDED of its limit (retryable, with a larger budget or
+                fewer neighbours; nothing is committed).
+        """
+        if not self._above(PRESSED):
+            yield
+            return
+        with self._lane:
+            if self._above(EXCEEDED):
+                release_unused()
+                self._note()
+            if self._above(EXCEEDED):
+                raise MemoryBudgetExceeded(
+                    "the step stopped before it outgrew its memory budget",
+                    held_bytes=self._held_bytes,
+                    budget_bytes=self.limit_bytes,
+                    remedy="Run again with a larger IMPORT_PLATFORM_MEMORY; it goes on from the last checkpoint.",
+                )
+            yield
+
+    def _above(self, share: float) -> bool:
+        return self.limit_bytes is not None and self._held_bytes > self.limit_bytes * share
 
     def _note(self) -> None:
-        self.peak_bytes = max(self.peak_bytes, held_bytes())
+        self._held_bytes = held_bytes()
+        self.peak_bytes = max(self.peak_bytes, self._held_bytes)
 
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):

@@ -14,6 +14,7 @@ from import_platform.core.table import DeclaredTable, TableSpec
 from import_platform.errors import ConfigError
 from import_platform.io.delta import DeltaLog, Snapshot
 from import_platform.io.lake import Lake
+from import_platform.io.memory import MemoryWatch
 from import_platform.io.staging import Staging
 from import_platform.io.store import Store
 from import_platform.sources.protocol import Source
@@ -35,6 +36,7 @@ class TableContext:
     observer: Observer = field(default_factory=Silent)
     stop: Callable[[], bool] = _never
     max_run_seconds: float = 1800.0
+    watch: MemoryWatch = field(default_factory=MemoryWatch)
 
     @property
     def table_id(self) -> str:

@@ -107,7 +107,8 @@ class Extract:
                 raise
             if page is None:
                 break
-            self._take(chunk, page)
+            with self._table.context.watch.breathe():
+                self._take(chunk, page)
             if self._stopping():
                 if chunk.whole:
                     yield from self._stage(chunk, end=False)
@@ -181,7 +182,13 @@ class Extract:
         self._number += 1
         token = chunk.token if chunk.whole else None
         checkpoint = Checkpoint(
-            self._number, chunk.rows, chunk.bytes, token, len(chunk.rejected), end, tuple(chunk.tail if self._attempt.kind is AttemptKind.APPEND else chunk.tail[: TAIL_ROWS + 1])
+            self._number,
+            chunk.rows,
+            chunk.bytes,
+            token,
+            len(chunk.rejected),
+            end,
+            tuple(chunk.tail if self._attempt.kind is AttemptKind.APPEND else chunk.tail[: TAIL_ROWS + 1]),
         )
         self._table.staging.stage(self._attempt.id, checkpoint, self._schema, chunk.batches, chunk.rejected)
         chunk.batches.clear()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from import_platform.core.cursor import later
+from import_platform.core.budget import key_row_bytes
 from import_platform.core.layout import validate
 from import_platform.core.report import Status, SyncReport
 from import_platform.core.state import (
@@ -22,7 +23,7 @@ from import_platform.core.state import (
 )
 from import_platform.errors import ImportPlatformError, Overtaken
 from import_platform.io.ledger import record_rejected
-from import_platform.io.memory import PeakMemory, release_unused, tame_allocators
+from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.flush import Flush, RangeChanged, range_files
@@ -75,18 +76,18 @@ def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], Non
     report = SyncReport(table=context.table_id)
     started = time.monotonic()
     tame_allocators()
-    with PeakMemory() as peak:
+    with MemoryWatch(context.budget.total_bytes) as watch:
         try:
-            work(open_table(context), report)
+            work(open_table(replace(context, watch=watch)), report)
         except ImportPlatformError as error:
             report.status, report.error = Status.FAILED, str(error)
             error.report = report
             raise
         finally:
             report.seconds = round(time.monotonic() - started, 3)
-            report.peak_memory_bytes = peak.peak_bytes
+            report.peak_memory_bytes = watch.peak_bytes
             release_unused()
-    report.peak_memory_bytes = peak.peak_bytes
+    report.peak_memory_bytes = watch.peak_bytes
     return report
 
 
@@ -125,7 +126,7 @@ class _Sync:
         for checkpoint in extract:
             pending.append(checkpoint)
             tail += checkpoint.tail
-            if self._in_parts and len(pending) >= FLUSH_CHUNKS:
+            if self._in_parts and self._enough(pending):
                 pending = self._flush_whole(attempt, pending)
         if extract.ended:
             self._flush(attempt, pending, complete=True, tail=tuple(tail))
@@ -137,6 +138,13 @@ class _Sync:
             self._flush_whole(attempt, pending)
         self.report.status = Status.CHECKPOINTED
         context.observer.note(self.table.spec.id, "stopped at a checkpoint; the next run goes on from it")
+
+    def _enough(self, pending: list[Checkpoint]) -> bool:
+        """True when a flush should not wait: many chunks, or more keys than a merge may hold."""
+        spec = self.table.spec
+        widths = [info.type for name in spec.primary_key if (info := spec.info.column(name)) is not None]
+        keys = sum(chunk.rows for chunk in pending) * key_row_bytes(widths)
+        return len(pending) >= FLUSH_CHUNKS or keys > self.table.context.budget.merge_bytes
 
     @property
     def _in_parts(self) -> bool:
@@ -173,7 +181,12 @@ class _Sync:
             if self._unrelated(attempt) and now - attempt.started_at < RESUME_WITHIN:
                 continue
             fresh = now - attempt.started_at < RESUME_WITHIN and not is_overtaken(attempt, state)
-            if found is None and not is_finished(attempt, state) and fresh and (attempt.kind, attempt.key) == (self.kind, self.key):
+            if (
+                found is None
+                and not is_finished(attempt, state)
+                and fresh
+                and (attempt.kind, attempt.key) == (self.kind, self.key)
+            ):
                 found = attempt
             else:
                 staging.discard(attempt.id)
