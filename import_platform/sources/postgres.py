@@ -10,6 +10,7 @@ from import_platform.core.cursor import CursorValue
 from import_platform.core.layout import ColumnRange
 from import_platform.core.table import PartitionSpec, TableInfo
 from import_platform.errors import SourceRejected
+from import_platform.sources.base_keys import in_order
 from import_platform.sources.postgres_buckets import base_key_sql
 from import_platform.sources.postgres_catalog import PgTable, load_tables
 from import_platform.sources.postgres_ceiling import find_ceiling
@@ -83,7 +84,7 @@ class PostgresSource:
             if sql is None:
                 return None
             keys = [str(row["key"]) for row in transaction.rows(sql)]
-        return sorted(keys) if len(keys) <= limit else None
+        return in_order(keys, partition) if len(keys) <= limit else None
 
     def read(self, request: ReadRequest) -> Iterator[Page]:
         with self._table(request.table) as (transaction, found):

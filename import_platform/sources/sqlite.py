@@ -21,6 +21,7 @@ from import_platform.core.column_range import check_partition_column, polars_typ
 from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
+from import_platform.sources.base_keys import in_order
 from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
 from import_platform.sources.sqlite_catalog import SqliteTable, describe, load_table, quote, table_names
 from import_platform.sources.sqlite_functions import add_functions, base_name_sql, comparable
@@ -118,7 +119,7 @@ class SqliteSource:
             check_partition_column(partition, polars_type(column.type))
             name = base_name_sql(partition, column.type)
             rows = connection.execute(f"SELECT DISTINCT {name} FROM {quote(found.name)} LIMIT {limit + 1}").fetchall()
-        return sorted(row[0] for row in rows) if len(rows) <= limit else None
+        return in_order((row[0] for row in rows), partition) if len(rows) <= limit else None
 
     def read(self, request: ReadRequest) -> Iterator[Page]:
         with self._table(request.table) as (connection, found):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from datetime import date
 
 import pyarrow as pa
 
@@ -38,6 +39,8 @@ def base_name_sql(partition: TimePartition | NumberPartition, dtype: pa.DataType
     if isinstance(partition, NumberPartition):
         return f"{_NUMBER_BASE}({quote(partition.column)}, {partition.width})"
     micros = comparable(partition.column, dtype)
+    if pa.types.is_date(dtype):  # the last day has no end that could be written, so it counts as absurd: see column_range
+        micros = f"nullif({micros}, {instant_micros(date.max.isoformat())})"
     # Rounded down to whole seconds, also before 1970, where `/` alone would round up.
     seconds = f"({micros} - (({micros} % 1000000) + 1000000) % 1000000) / 1000000"
     return f"coalesce(strftime('{_FORMATS[partition.granularity]}', {seconds}, 'unixepoch'), '{NULL}')"

@@ -25,7 +25,6 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from import_platform.core.column_range import TIME_MIN, micros_expr
 
@@ -107,17 +106,16 @@ def from_micros(micros: int) -> datetime:
 
 def _instants(values: Sequence[Any]) -> pl.Series:
     texts = pl.Series("value", [value if isinstance(value, str) else None for value in values], pl.String)
-    return texts.to_frame().select(micros_expr("value", pl.String())).to_series()
+    return texts.to_frame().select(micros_expr("value", pl.String()).alias("value")).to_series()
 
 
 def _instant_array(values: Sequence[Any], target: pa.DataType) -> tuple[pa.Array, list[int]]:
-    micros = pl.Series(_instants(values), dtype=pl.Int64).to_arrow()
+    micros = _instants(values)
     if pa.types.is_date(target):
-        days = pc.floor(pc.divide(micros.cast(pa.float64()), float(_MICROS_PER_DAY))).cast(pa.int32())
-        whole = pc.equal(pc.multiply(days.cast(pa.int64()), _MICROS_PER_DAY), micros)
-        result = pc.if_else(whole, days, pa.scalar(None, pa.int32())).cast(pa.date32())
+        days = micros.to_frame().select(pl.when(pl.col("value") % _MICROS_PER_DAY == 0).then(pl.col("value") // _MICROS_PER_DAY))
+        result = days.to_series().cast(pl.Int32).to_arrow().cast(target)
     else:
-        result = micros.cast(target)
+        result = micros.to_arrow().cast(target)
     missing = result.is_null().to_pylist()
     return result, [position for position, value in enumerate(values) if value is not None and missing[position]]
 

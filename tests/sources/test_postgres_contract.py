@@ -21,7 +21,9 @@ class PostgresWorld:
         self.database = database
         self.connection = {"kind": "postgres", "dsn": database.dsn}
 
-    def make(self, table: str, columns: Columns, rows: Iterable[Sequence[Any]] = (), *, key: Sequence[str] = ()) -> None:
+    def make(
+        self, table: str, columns: Columns, rows: Iterable[Sequence[Any]] = (), *, key: Sequence[str] = ()
+    ) -> None:
         parts = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(TYPES[kind])) for name, kind in columns]
         if key:
             parts.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, key))))
@@ -29,7 +31,8 @@ class PostgresWorld:
         made = sql.SQL("CREATE TABLE {} ({})").format(name, sql.SQL(", ").join(parts)).as_string(None)
         self.database.execute(made)
         marks = sql.SQL(", ").join(sql.SQL("%s") for _ in columns)
-        self.database.insert(sql.SQL("INSERT INTO {} VALUES ({})").format(name, marks), list(rows))
+        named = name.as_string(None).replace("%", "%%")
+        self.database.insert(f"INSERT INTO {named} VALUES ({marks.as_string(None)})", list(rows))
 
     def open(self) -> Source:
         return open_source("s", self.connection)

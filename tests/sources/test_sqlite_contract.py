@@ -32,7 +32,9 @@ class SqliteWorld:
             for statement in statements:
                 connection.execute(statement)
 
-    def make(self, table: str, columns: Columns, rows: Iterable[Sequence[Any]] = (), *, key: Sequence[str] = ()) -> None:
+    def make(
+        self, table: str, columns: Columns, rows: Iterable[Sequence[Any]] = (), *, key: Sequence[str] = ()
+    ) -> None:
         parts = [f"{quoted(name)} {TYPES[kind]}{' NOT NULL' if name in key else ''}" for name, kind in columns]
         parts += [f"PRIMARY KEY ({', '.join(map(quoted, key))})"] if key else []
         with sqlite3.connect(self.path) as connection:
