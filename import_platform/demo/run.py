@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,8 @@ from import_platform.demo.verify import Comparison, compare
 from import_platform.errors import ImportPlatformError, Interrupted
 from import_platform.io.query import LakeSql
 from import_platform.jobs.launch import launch_sync
+from import_platform.resources.memory import memory_budget
+from import_platform.resources.project import read_settings
 
 INTERRUPTED = 130
 _QUERY = f"""\
@@ -67,6 +69,7 @@ def run_demo(*, console: Console, folder: Path | None = None, months: int | None
     began = time.monotonic()
     try:
         with _signals_interrupt(), _quiet_dagster(), environment(place.environment):
+            memory_budget(read_settings().memory)  # refuses a budget under which every table would fail
             console.print("[bold]import_platform demo[/]: a real database, imported into Delta Lake and kept fresh")
             _run(place, console, months)
     except _Stop as stop:
@@ -75,16 +78,18 @@ def run_demo(*, console: Console, folder: Path | None = None, months: int | None
         console.print("\nStopped. Every process of the demo has ended; run it again at any time.")
         return INTERRUPTED
     except ImportPlatformError as error:
-        console.print(f"\n[red]The demo stopped: {error}[/]", soft_wrap=True)
+        console.print(f"[red]The demo stopped: {error}[/]", soft_wrap=True)
         return error.exit_code
     _say_what_next(console, place, time.monotonic() - began)
     return 0
 
 
 def _run(place: DemoPlace, console: Console, months: int | None) -> None:
-    with running_source(place, fresh=True) as dsn:
+    with ExitStack() as stack:
+        with console.status("  starting PostgreSQL"):
+            dsn = stack.enter_context(running_source(place, fresh=True))
+            forget(place)
         demo = _Demo(place, console, dsn)
-        forget(place)
         _prepare_source(demo, months)
         before = _first_sync(demo)
         _change_source(demo)
@@ -126,7 +131,7 @@ def _change_source(demo: _Demo) -> None:
 
 
 def _second_sync(demo: _Demo, before: dict[str, TableFacts]) -> None:
-    show.heading(demo.console, "Second sync", "only what changed is read and written")
+    show.heading(demo.console, "Second sync", "flights merged from where the first ended, small tables swapped")
     show.second_sync(demo.console, _sync(demo), before)
 
 

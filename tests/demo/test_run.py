@@ -29,14 +29,14 @@ sys.exit(run_demo(console=console_of_width(), folder=Path(sys.argv[1]), months=1
 
 
 @contextmanager
-def demo(place: DemoPlace) -> Iterator[subprocess.Popen[str]]:
+def demo(place: DemoPlace, **variables: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, str(place.base)],
         stdout=subprocess.PIPE,
         text=True,
         stderr=subprocess.STDOUT,
         cwd=place.base.parent,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **variables},
     ) as process:
         try:
             yield process
@@ -94,7 +94,8 @@ def test_the_demo_ends_with_every_row_equal_again_after_a_kill_and_serves_the_ui
     monkeypatch.delenv(DSN_VARIABLE, raising=False)
     with source_for_ui(place) as changed:
         started = started_by(os.getpid())
-        assert changed is not None and changed > 0
+        assert changed is not None
+        assert changed > 0
         assert os.environ[DSN_VARIABLE].startswith("postgresql://")
         assert str(place.defs_folder) in os.environ["IMPORT_PLATFORM_DEFS"].split(":")
     assert DSN_VARIABLE not in os.environ
@@ -135,6 +136,14 @@ def running_source_in_its_place(place: DemoPlace) -> Iterator[None]:
     (place.folder / "lock").unlink()
     with running_source(place, fresh=True):
         yield
+
+
+def test_a_budget_too_small_for_any_table_is_refused_before_anything_starts(place: DemoPlace) -> None:
+    with demo(place, IMPORT_PLATFORM_MEMORY="100MiB") as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "Set IMPORT_PLATFORM_MEMORY to 320MiB or more." in output
+    assert not place.postgres_folder.exists()
 
 
 def test_without_a_demo_nothing_is_started_for_the_ui(tmp_path: Path) -> None:
