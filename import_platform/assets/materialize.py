@@ -31,10 +31,11 @@ from import_platform.resources.session import Session, current_session
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step hands to Dagster for the table as a whole; `status` is None while the lake has no such table."""
+    """What a step hands to Dagster for the table as a whole; a status is None while the lake has no such table."""
 
     report: SyncReport
-    status: TableStatus | None
+    before: TableStatus | None
+    after: TableStatus | None
     metadata: dict[str, Any]
 
 
@@ -69,7 +70,7 @@ def materialize_table(
         if stop():
             session.interrupted = True
             raise dg.DagsterExecutionInterruptedError
-    return Outcome(report, after, sync_metadata(report, before, after, budget_bytes=budget_bytes))
+    return Outcome(report, before, after, sync_metadata(report, before, after, budget_bytes=budget_bytes))
 
 
 def _work(table: TableContext, keys: Sequence[str], *, full_refresh: bool) -> SyncReport:

@@ -14,9 +14,11 @@ import dagster as dg
 from import_platform.core.report import SyncReport
 from import_platform.pipeline.inspect import TableStatus
 
-HAS_ROWS = "has_rows"
+KEEPS_ITS_ROWS = "keeps_its_rows"
 NOTHING_REJECTED = "nothing_rejected"
 PARTITIONS_FIT = "partitions_fit"
+LOST_SHARE_MAX = 0.5
+"""A sync that takes more than half of a table away is legal, and far more often somebody's accident at the source."""
 
 
 @dataclass(frozen=True)
@@ -30,36 +32,41 @@ class Verdict:
 
 
 def specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    return [
-        dg.AssetCheckSpec(HAS_ROWS, asset=key, description="The table exists in the lake and holds rows."),
-        dg.AssetCheckSpec(
-            NOTHING_REJECTED, asset=key, description="Every row read by the last sync fitted its columns."
-        ),
-        dg.AssetCheckSpec(PARTITIONS_FIT, asset=key, description="No partition outgrew IMPORT_PLATFORM_PARTITION_MAX."),
-    ]
+    texts = {
+        KEEPS_ITS_ROWS: "The last sync left at least half of the rows that were there.",
+        NOTHING_REJECTED: "Every row that the last sync read fitted its columns.",
+        PARTITIONS_FIT: "No partition outgrew IMPORT_PLATFORM_PARTITION_MAX.",
+    }
+    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in texts.items()]
 
 
-def verdicts(report: SyncReport, status: TableStatus | None, *, partition_max_bytes: int) -> list[Verdict]:
-    """One verdict per spec, in their order."""
-    rows = 0 if status is None else status.rows
-    leaves = {} if status is None else status.leaves
-    largest = max(leaves, key=lambda leaf: leaves[leaf].bytes, default="")
+def verdicts(
+    report: SyncReport, before: TableStatus | None, after: TableStatus | None, *, partition_max_bytes: int
+) -> list[Verdict]:
+    """One verdict per spec, in their order. None stands for a table that the lake does not have."""
+    return [_keeps_its_rows(before, after), _nothing_rejected(report), _partitions_fit(after, partition_max_bytes)]
+
+
+def _keeps_its_rows(before: TableStatus | None, after: TableStatus | None) -> Verdict:
+    old, new = (0 if status is None else status.rows for status in (before, after))
+    passed = new >= old * LOST_SHARE_MAX
+    sentence = f"{new:,} rows" if passed else f"{new:,} of {old:,} rows are left"
+    return Verdict(KEEPS_ITS_ROWS, passed, sentence, {"rows_before": old, "rows": new})
+
+
+def _nothing_rejected(report: SyncReport) -> Verdict:
+    count = report.rows_rejected
+    sentence = f"{count:,} rows rejected" if count else "no row rejected"
+    return Verdict(NOTHING_REJECTED, not count, sentence, {"rows_rejected": count})
+
+
+def _partitions_fit(after: TableStatus | None, partition_max_bytes: int) -> Verdict:
+    leaves = {} if after is None else after.leaves
+    largest = max(leaves, key=lambda leaf: leaves[leaf].bytes, default=None)
     largest_bytes = leaves[largest].bytes if largest else 0
-    return [
-        Verdict(HAS_ROWS, rows > 0, f"{rows:,} rows" if rows else "the table is empty", {"rows": rows}),
-        Verdict(
-            NOTHING_REJECTED,
-            report.rows_rejected == 0,
-            f"{report.rows_rejected:,} rows rejected" if report.rows_rejected else "no row rejected",
-            {"rows_rejected": report.rows_rejected},
-        ),
-        Verdict(
-            PARTITIONS_FIT,
-            largest_bytes <= partition_max_bytes,
-            f"the largest partition is {largest}" if largest else "no partition yet",
-            {"largest_bytes": largest_bytes, "partition_max_bytes": partition_max_bytes},
-        ),
-    ]
+    sentence = f"the largest partition is {largest}" if largest else "no partition yet"
+    sizes = {"largest_bytes": largest_bytes, "partition_max_bytes": partition_max_bytes}
+    return Verdict(PARTITIONS_FIT, largest_bytes <= partition_max_bytes, sentence, sizes)
 
 
 def as_result(verdict: Verdict, key: dg.AssetKey) -> dg.AssetCheckResult:

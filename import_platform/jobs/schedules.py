@@ -58,9 +58,7 @@ def sync_schedules(
     ]
 
 
-def _schedule(
-    name: str, choice: Choice, job: SourceJob, *, crons: list[str], text: str
-) -> dg.ScheduleDefinition:
+def _schedule(name: str, choice: Choice, job: SourceJob, *, crons: list[str], text: str) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=name,
         cron_schedule=crons if len(crons) > 1 else crons[0],

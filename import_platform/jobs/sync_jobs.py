@@ -56,9 +56,9 @@ def sync_now(config: SourceConfig, tables: Sequence[DeclaredTable], run_table: R
 
     @dg.graph(name=sync_now_job(config.name))
     def graph() -> None:
-        chosen = _choose_op(names)()
+        chosen = _choose_op(config, names).alias(CHOOSE)()
         for table in tables:
-            step = _table_op(config, table, run_table)
+            step = _table_op(config, table, run_table).alias(names[table.name])
             step(chosen if len(names) == 1 else getattr(chosen, names[table.name]))
 
     return graph.to_job(
@@ -71,9 +71,9 @@ def sync_now(config: SourceConfig, tables: Sequence[DeclaredTable], run_table: R
     )
 
 
-def _choose_op(names: Mapping[str, str]) -> dg.OpDefinition:
+def _choose_op(config: SourceConfig, names: Mapping[str, str]) -> dg.OpDefinition:
     @dg.op(
-        name=CHOOSE,
+        name=f"choose_{config.name}",
         config_schema={"tables": [str]},
         out={name: dg.Out(dg.Nothing, is_required=False) for name in names.values()},
     )
@@ -94,7 +94,7 @@ def _choose_op(names: Mapping[str, str]) -> dg.OpDefinition:
 
 def _table_op(config: SourceConfig, table: DeclaredTable, run_table: RunTable) -> dg.OpDefinition:
     @dg.op(
-        name=op_name(config.name, table.name),
+        name=f"now_{op_name(config.name, table.name)}",  # op names are unique in a repository
         ins={"chosen": dg.In(dg.Nothing)},
         out=dg.Out(dg.Nothing),
         config_schema={"full_refresh": bool},

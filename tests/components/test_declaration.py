@@ -28,10 +28,21 @@ def test_a_name_alone_leaves_every_choice_open():
 
 
 def test_everything_written_is_taken():
-    declared = _table(sync="incremental", cursor="updated_at", primary_key=["id", "line"], schedule="0 3 * * *",
-                      partition={"column": "created_at", "granularity": "month"})
-    assert declared == DeclaredTable("orders", SyncMode.INCREMENTAL, "updated_at", ("id", "line"),
-                                     TimePartition("created_at", Granularity.MONTH), "0 3 * * *")
+    declared = _table(
+        sync="incremental",
+        cursor="updated_at",
+        primary_key=["id", "line"],
+        schedule="0 3 * * *",
+        partition={"column": "created_at", "granularity": "month"},
+    )
+    assert declared == DeclaredTable(
+        "orders",
+        SyncMode.INCREMENTAL,
+        "updated_at",
+        ("id", "line"),
+        TimePartition("created_at", Granularity.MONTH),
+        "0 3 * * *",
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,9 +97,18 @@ def test_a_schedule_is_a_cron_of_five_parts(cron):
         _table(schedule=cron)
 
 
-@pytest.mark.parametrize("connection", ["postgres://reader:hunter2@db/shop", ["hunter2"], {"dsn": "hunter2"}, None,
-                                        {"kind": "sqlite", "path": "{{ secrets.hunter2 }}"},
-                                        {"kind": "sqlite", "pahth": "hunter2"}, {"kind": "nosuch", "password": "hunter2"}])
+@pytest.mark.parametrize(
+    "connection",
+    [
+        "postgres://reader:hunter2@db/shop",
+        ["hunter2"],
+        {"dsn": "hunter2"},
+        None,
+        {"kind": "sqlite", "path": "{{ secrets.hunter2 }}"},
+        {"kind": "sqlite", "pahth": "hunter2"},
+        {"kind": "nosuch", "password": "hunter2"},
+    ],
+)
 def test_a_wrong_connection_is_refused_without_quoting_it(connection):
     with pytest.raises(ValidationError) as raised:
         SourceYaml.model_validate({"name": "shop", "connection": connection})

@@ -33,6 +33,7 @@ def write(tmp_path):
 @pytest.fixture
 def problem(tmp_path, write):
     """The only sentence about a file with this text."""
+
     def problem(text):
         write("shop", text)
         [broken] = load_sources([tmp_path]).broken
@@ -43,7 +44,9 @@ def problem(tmp_path, write):
 
 
 def _attributes(*lines):
-    return "\n".join(["type: import_platform.components.ExternalSource", "attributes:", *(f"  {line}" for line in lines)])
+    return "\n".join(
+        ["type: import_platform.components.ExternalSource", "attributes:", *(f"  {line}" for line in lines)]
+    )
 
 
 NAMED = ("name: shop", "connection: {kind: sqlite, path: shop.db}")
@@ -89,14 +92,18 @@ def test_a_file_that_is_not_utf8_is_a_sentence(tmp_path, write):
 
 def test_an_unknown_key_is_named_with_the_closest_one(problem):
     text = problem(_attributes(*NAMED, "tables:", "  - name: orders", "    cursr: updated_at"))
-    assert text == ("defs.yaml:7: attributes.tables[0].cursr is not a key here (did you mean cursor?); "
-                    "allowed: cursor, name, partition, primary_key, schedule, sync")
+    assert text == (
+        "defs.yaml:7: attributes.tables[0].cursr is not a key here (did you mean cursor?); "
+        "allowed: cursor, name, partition, primary_key, schedule, sync"
+    )
 
 
 def test_a_wrong_word_is_answered_with_the_allowed_ones(problem):
     text = problem(_attributes(*NAMED, "tables:", "  - name: orders", "    sync: incrementl"))
-    assert text == ("defs.yaml:7: attributes.tables[0].sync is 'incrementl'; "
-                    "allowed: full_refresh, incremental, append (did you mean incremental?)")
+    assert text == (
+        "defs.yaml:7: attributes.tables[0].sync is 'incrementl'; "
+        "allowed: full_refresh, incremental, append (did you mean incremental?)"
+    )
 
 
 def test_a_wrong_word_inside_a_partition(problem):
@@ -110,7 +117,8 @@ def test_a_missing_key_is_named_where_it_should_stand(problem):
 
 def test_a_wrong_type_says_what_was_found(problem):
     assert problem(_attributes(*NAMED, "schedule: 15")) == (
-        "defs.yaml:5: attributes.schedule should be a valid string; found '15'")
+        "defs.yaml:5: attributes.schedule should be a valid string; found '15'"
+    )
 
 
 def test_a_kind_that_does_not_exist_is_answered_with_those_that_do(problem):
@@ -122,22 +130,27 @@ def test_a_kind_that_does_not_exist_is_answered_with_those_that_do(problem):
 
 def test_a_key_of_the_file_is_checked_too(problem):
     assert "atributes is not a key here (did you mean attributes?)" in problem(
-        "type: import_platform.components.ExternalSource\natributes: {}\nattributes: {name: a, connection: {kind: sqlite, path: b}}")
+        "type: import_platform.components.ExternalSource\natributes: {}\nattributes: {name: a, connection: {kind: sqlite, path: b}}"
+    )
 
 
 def test_broken_yaml_says_where(problem):
     assert problem("type: x\nattributes: {name: [\n").startswith("defs.yaml:3: is not YAML: while parsing")
 
 
-@pytest.mark.parametrize("text", [
-    _attributes("name: shop", "connection: postgres://u:hunter2/x"),
-    _attributes("name: shop", "connection: {kind: postgres, dsn: hunter2, pasword: hunter2}"),
-    _attributes("name: shop", "connection: {kind: postgres, dsn: *hunter2}"),
-    _attributes("name: shop", "connection: {kind: postgres, dsn: !hunter2 a}"),
-    _attributes("name: shop", "connection: {kind: postgres, dsn: 'hunter2}"),
-    _attributes(*NAMED, "tables: postgres://u:hunter2@x"),
-    _attributes(*NAMED, "password: hunter2"),
-], ids=["text", "unknown key", "alias", "tag", "open quote", "wrong place", "extra key"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        _attributes("name: shop", "connection: postgres://u:hunter2/x"),
+        _attributes("name: shop", "connection: {kind: postgres, dsn: hunter2, pasword: hunter2}"),
+        _attributes("name: shop", "connection: {kind: postgres, dsn: *hunter2}"),
+        _attributes("name: shop", "connection: {kind: postgres, dsn: !hunter2 a}"),
+        _attributes("name: shop", "connection: {kind: postgres, dsn: 'hunter2}"),
+        _attributes(*NAMED, "tables: postgres://u:hunter2@x"),
+        _attributes(*NAMED, "password: hunter2"),
+    ],
+    ids=["text", "unknown key", "alias", "tag", "open quote", "wrong place", "extra key"],
+)
 def test_no_mistake_quotes_a_secret(tmp_path, write, text):
     write("shop", text)
     [broken] = load_sources([tmp_path]).broken
@@ -148,7 +161,12 @@ def test_one_mistake_does_not_hide_the_next(tmp_path, write):
     write("shop", _attributes("nam: shop", *NAMED[1:], "schedule: never", "tables: [{nme: a}]"))
     [broken] = load_sources([tmp_path]).broken
     assert [p.key_path for p in broken.problems] == [
-        "attributes.name", "attributes.schedule", "attributes.tables[0].name", "attributes.tables[0].nme", "attributes.nam"]
+        "attributes.name",
+        "attributes.schedule",
+        "attributes.tables[0].name",
+        "attributes.tables[0].nme",
+        "attributes.nam",
+    ]
 
 
 def test_a_name_used_twice_belongs_to_the_first_file(tmp_path, write):

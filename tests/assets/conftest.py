@@ -1,0 +1,1 @@
+from tests.dagster_project import project  # noqa: F401

@@ -1,0 +1,93 @@
+"""A real project in a temporary folder: a SQLite source, a lake, a Dagster home, and the defs.yaml that ties them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from import_platform.components.loading import Catalog, load_sources
+from import_platform.resources.home import open_instance
+
+SHOP = """\
+type: import_platform.components.ExternalSource
+attributes:
+  name: shop
+  connection: {kind: sqlite, path: "{{ env.SHOP_DB }}"}
+  schedule: "*/15 * * * *"
+  tables:
+    - name: orders
+      sync: incremental
+      cursor: updated_at
+      primary_key: [id]
+      partition: {column: created_at, granularity: month}
+    - name: customers
+      sync: full_refresh
+"""
+
+WHOLE_SHOP = SHOP.partition("  tables:")[0]
+
+
+@dataclass(frozen=True)
+class Project:
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "shop.db"
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "SHOP_DB": str(self.database),
+            "DAGSTER_HOME": str(self.home),
+            "IMPORT_PLATFORM_LAKE": str(self.root / "lake"),
+            "IMPORT_PLATFORM_DEFS": str(self.root / "defs"),
+            "IMPORT_PLATFORM_MEMORY": "1GiB",
+        }
+
+    def declare(self, text: str, name: str = "shop") -> None:
+        path = self.root / "defs" / name / "defs.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def sql(self, *statements: str) -> None:
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def sources(self) -> Catalog:
+        return load_sources()
+
+    def instance(self):
+        return open_instance(self.home, keep_output=False)
+
+
+def make_project(root: Path, months: int = 4, rows: int = 400) -> Project:
+    """A shop of `rows` orders spread evenly over the first months of 2025, and five customers."""
+    project = Project(root)
+    project.sql(
+        "create table orders (id integer primary key, created_at timestamp not null, updated_at timestamp not null, note text)",
+        "create table customers (id integer primary key, name text)",
+    )
+    orders = [(i, f"2025-{i % months + 1:02}-05 00:00:00", "2025-05-01 00:00:00", f"note {i}") for i in range(rows)]
+    with closing(sqlite3.connect(project.database)) as connection, connection:
+        connection.executemany("insert into orders values (?, ?, ?, ?)", orders)
+        connection.executemany("insert into customers values (?, ?)", [(i, f"name {i}") for i in range(5)])
+    project.declare(SHOP)
+    return project
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Project:
+    made = make_project(tmp_path)
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    return made
