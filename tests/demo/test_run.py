@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -10,12 +11,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import psutil
 import pytest
+from rich.console import Console
 
 from import_platform.demo.place import DSN_VARIABLE, DemoPlace, held
+from import_platform.demo.run import run_demo
 from import_platform.demo.server import running_source, source_for_ui
 from import_platform.errors import ConfigError
 
@@ -29,14 +32,14 @@ sys.exit(run_demo(console=console_of_width(), folder=Path(sys.argv[1]), months=1
 
 
 @contextmanager
-def demo(place: DemoPlace, **variables: str) -> Iterator[subprocess.Popen[str]]:
+def demo(place: DemoPlace) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, str(place.base)],
         stdout=subprocess.PIPE,
         text=True,
         stderr=subprocess.STDOUT,
         cwd=place.base.parent,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **variables},
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     ) as process:
         try:
             yield process
@@ -114,10 +117,17 @@ def test_a_signal_in_the_middle_ends_the_database_and_the_demo_with_130(place: D
     assert all_gone(started, seconds=1)
 
 
-def test_a_second_process_is_told_who_uses_the_database(place: DemoPlace) -> None:
-    with held(place), demo(place) as process:
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
+def said(place: DemoPlace) -> tuple[int, str]:
+    """Exit code and output of a demo in this process, for runs that end before they begin."""
+    console = Console(file=io.StringIO(), width=100)
+    exit_code = run_demo(console=console, folder=place.base, months=1)
+    return exit_code, cast("io.StringIO", console.file).getvalue()
+
+
+def test_another_demo_is_told_who_uses_the_database(place: DemoPlace) -> None:
+    with held(place):
+        exit_code, output = said(place)
+    assert exit_code == 2
     assert f"by_process '{os.getpid()}'" in output
 
 
@@ -138,12 +148,22 @@ def running_source_in_its_place(place: DemoPlace) -> Iterator[None]:
         yield
 
 
-def test_a_budget_too_small_for_any_table_is_refused_before_anything_starts(place: DemoPlace) -> None:
-    with demo(place, IMPORT_PLATFORM_MEMORY="100MiB") as process:
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
+def test_a_budget_too_small_for_any_table_is_refused_before_anything_starts(
+    place: DemoPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMPORT_PLATFORM_MEMORY", "100MiB")
+    exit_code, output = said(place)
+    assert exit_code == 2
     assert "Set IMPORT_PLATFORM_MEMORY to 320MiB or more." in output
-    assert not place.postgres_folder.exists()
+    assert not place.base.exists()
+
+
+def test_a_demo_leaves_the_environment_as_it_found_it(place: DemoPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPORT_PLATFORM_MEMORY", "100MiB")
+    monkeypatch.setenv("IMPORT_PLATFORM_LAKE", "s3://somewhere/else")
+    before = dict(os.environ)
+    said(place)
+    assert dict(os.environ) == before
 
 
 def test_without_a_demo_nothing_is_started_for_the_ui(tmp_path: Path) -> None:
