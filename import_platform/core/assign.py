@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import polars.selectors as cs
 
 from import_platform.core.column_range import check_partition_column, integer_expr, micros_expr
 from import_platform.core.hashing import key_hashes
@@ -61,7 +62,7 @@ def assign(
     if not isinstance(partition, HashPartition):
         placing.walk(_values(frame, partition), partition)
     keys = tuple(primary_key) or tuple(name for name in frame.columns if name != PARTITION_COLUMN)
-    placing.follow_bits(frame.select(keys))
+    placing.follow_bits(frame.select(cs.by_name(*keys)))
     return placing.spelled()
 
 

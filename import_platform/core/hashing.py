@@ -77,9 +77,9 @@ def _canonical(series: pl.Series) -> pl.Series:
     name, dtype = series.name, series.dtype
     if dtype in (pl.String, pl.Binary):
         return series
+    series = series.alias("value")  # the name of a column may look like a pattern to Polars
     if dtype.is_integer() or dtype in (pl.Boolean, pl.Categorical, pl.Enum, pl.Null):
         return series.cast(pl.String)
-    series = series.alias("value")  # the name of a column may look like a pattern to pl.col
     value = pl.col("value")
     if isinstance(dtype, pl.Decimal):
         text = value.cast(pl.String)

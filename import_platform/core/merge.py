@@ -14,7 +14,7 @@ import polars as pl
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
-ROW = "__row"
+ROW = "row"
 """Ordinal of a source row among the rows of a flush, in arrival order."""
 
 FOLD_FILE_BYTES = 16 << 20
@@ -80,7 +80,7 @@ def candidate_files(files: pl.DataFrame, sorted_keys: pl.Series, *, leaves: Coll
     if leaves is not None:
         files = files.filter(pl.col("leaf").is_in(list(leaves)))
     low_name, high_name = f"min.{sorted_keys.name}", f"max.{sorted_keys.name}"
-    present = sorted_keys.drop_nulls()
+    present = sorted_keys.alias("key").drop_nulls()  # a name of a source may look like a pattern to Polars
     if low_name not in files.columns or high_name not in files.columns or present.len() < sorted_keys.len():
         return files
     lows, highs = files[low_name].cast(present.dtype, strict=False), files[high_name].cast(present.dtype, strict=False)

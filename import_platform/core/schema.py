@@ -27,8 +27,8 @@ def evolve(lake: pa.Schema, source: pa.Schema, *, table: str) -> Evolution:
     for want in source:
         index = lake.get_field_index(want.name)
         if index < 0:
-            added.append(pa.field(want.name, want.type, nullable=True))
-        elif not fits(want.type, lake.field(index).type):
+            added.append(pa.field(want.name, lake_type(want.type), nullable=True))
+        elif not fits(lake_type(want.type), lake.field(index).type):
             raise ConfigError(
                 "a column changed its type at the source",
                 table=table,
@@ -55,4 +55,26 @@ def fits(value: pa.DataType, stored: pa.DataType) -> bool:
 
 def stored_schema(source: pa.Schema) -> pa.Schema:
     """The schema of a new table: the source's columns, all nullable, because a source may drop NOT NULL any day."""
-    return pa.schema([pa.field(f.name, f.type, nullable=True) for f in source])
+    return pa.schema([pa.field(f.name, lake_type(f.type), nullable=True) for f in source])
+
+
+def lake_type(dtype: pa.DataType) -> pa.DataType:
+    """The type that values are stored in: Delta has one text, one binary and one timestamp type and no unsigned numbers.
+
+    A timestamp without zone is taken as UTC: its own Delta type (timestampNtz) is a table feature that not every reader
+    has. Finer than a microsecond does not fit; the cast says so.
+    """
+    if pa.types.is_timestamp(dtype):
+        return pa.timestamp("us", "UTC")
+    if pa.types.is_unsigned_integer(dtype):
+        return {8: pa.int16(), 16: pa.int32(), 32: pa.int64()}.get(dtype.bit_width, pa.decimal128(20, 0))
+    return next((stored for matches, stored in _STORED if matches(dtype)), dtype)
+
+
+_STORED = (
+    (lambda t: pa.types.is_large_string(t) or pa.types.is_string_view(t) or pa.types.is_null(t), pa.string()),
+    (lambda t: pa.types.is_large_binary(t) or pa.types.is_binary_view(t), pa.binary()),
+    (pa.types.is_fixed_size_binary, pa.binary()),
+    (pa.types.is_date64, pa.date32()),
+    (pa.types.is_float16, pa.float32()),
+)

@@ -197,12 +197,13 @@ class Extract:
 
 def row_hashes(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     """A hash per row of its values that are not NULL, so neither a new empty column nor another order changes it."""
-    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
-    total = np.zeros(frame.height, dtype=np.uint64)
-    for name in frame.columns:
-        mixed = (key_hashes(frame, [name]) ^ key_hashes(pl.DataFrame({"name": [name]}), ["name"])) * _ODD
+    total = np.zeros(batch.num_rows, dtype=np.uint64)
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        # Names of a source may look like patterns to Polars.
+        value, named = pl.DataFrame({"v": pl.from_arrow(array)}), pl.DataFrame({"v": [name]})
+        mixed = (key_hashes(value, ["v"]) ^ key_hashes(named, ["v"])) * _ODD
         mixed ^= mixed >> np.uint64(32)
-        total += np.where(frame[name].is_null().to_numpy(), np.uint64(0), mixed)
+        total += np.where(array.is_null().to_numpy(zero_copy_only=False), np.uint64(0), mixed)
     return total
 
 

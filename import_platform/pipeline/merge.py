@@ -147,20 +147,22 @@ class Merge:
         """The key of every row that counts, with ROW, in the order of the first key column (nulls first)."""
         primary_key = list(self._target.identity.primary_key)
         keys = self._columns(primary_key)
-        if not ascends(keys, primary_key):
+        names = keys.columns
+        if not ascends(keys, names):
             cursor = self._target.cursor
             columns = list(dict.fromkeys([*primary_key, *([cursor] if cursor else [])]))
             every = self._columns(columns) if cursor else keys
-            last = last_versions(every.with_row_index(ROW), primary_key, cursor)
+            by = every.columns[columns.index(cursor)] if cursor else None
+            last = last_versions(every.with_row_index(ROW), names, by)
             if last.height < every.height:
                 self._keep = np.zeros(every.height, dtype=bool)
                 self._keep[last[ROW].to_numpy()] = True
-            return last.select(*primary_key, ROW).sort(primary_key[0], nulls_last=False)
-        return keys.with_row_index(ROW)
+            return last.select(*names, ROW).sort(names[0], nulls_last=False)
+        return keys.with_row_index(ROW).select(*names, ROW)
 
     def _columns(self, names: Sequence[str]) -> pl.DataFrame:
-        empty = pl.DataFrame(pl.from_arrow(self._target.schema.empty_table().select(names)))
-        parts = (pl.DataFrame(pl.from_arrow(batch)).cast(empty.schema) for batch in self._rows.batches(names))
+        empty = _numbered(self._target.schema.empty_table(), names)
+        parts = (_numbered(batch, names).cast(empty.schema) for batch in self._rows.batches(names))
         return pl.concat([empty, *parts])
 
     def _candidates(self, files: pl.DataFrame) -> pl.DataFrame:
@@ -169,7 +171,8 @@ class Merge:
         assert self._incoming is not None
         stable = self._target.identity.partition.stable
         searched = self._incoming.covering(files["leaf"].unique().to_list()) if stable else None
-        return candidate_files(files, self._keys[self._target.identity.primary_key[0]], leaves=searched)
+        first = self._keys.to_series(0).alias(self._target.identity.primary_key[0])
+        return candidate_files(files, first, leaves=searched)
 
     def _probe(self, candidates: pl.DataFrame) -> None:
         first = self._target.identity.primary_key[0] if self._target.identity.primary_key else ""
@@ -186,15 +189,16 @@ class Merge:
     def _probe_file(self, path: str, low: object, high: object) -> tuple[Positions, Positions]:
         assert self._keys is not None
         names = list(self._target.identity.primary_key)
-        keys = keys_in_bounds(self._keys, names[0], low, high)
-        types = {name: keys[name].dtype for name in names}
+        keys = keys_in_bounds(self._keys, self._keys.columns[0], low, high)
+        on = keys.columns[: len(names)]
+        types = keys.select(on).schema
         positions, rows = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for at, batch in read_batches(
             self._target.store, f"{self._target.path}/{path}", columns=names, limit_bytes=PROBE_BATCH_BYTES
         ):
-            frame = pl.DataFrame(pl.from_arrow(batch)).cast(types)  # type: ignore[arg-type]
-            hit = frame.with_row_index("__at").join(keys, on=names, how="inner", nulls_equal=True).sort("__at")
-            positions.append(hit["__at"].to_numpy().astype(np.int64) + at)
+            frame = _numbered(batch, names).cast(types)
+            hit = frame.with_row_index("at").join(keys, on=on, how="inner", nulls_equal=True).sort("at")
+            positions.append(hit["at"].to_numpy().astype(np.int64) + at)
             rows.append(hit[ROW].to_numpy().astype(np.int64))
         return np.concatenate(positions), np.concatenate(rows)
 
@@ -271,6 +275,11 @@ class Merge:
         identity = self._target.identity
         first = [*identity.primary_key, *([self._target.cursor] if self._target.cursor else [])]
         return LeafWriter(self._target.store, self._target.path, leaf, self._target.schema, statistics_first=first)
+
+
+def _numbered(rows: pa.Table | pa.RecordBatch, names: Sequence[str]) -> pl.DataFrame:
+    """The named columns in this order, called c0, c1, ..: a source's names may look like Polars' patterns or ours."""
+    return pl.DataFrame({f"c{i}": pl.from_arrow(rows.column(name)) for i, name in enumerate(names)})
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from import_platform.core.budget import MIB, MemoryBudget
 from import_platform.core.report import SyncReport
+from import_platform.core.schema import stored_schema
 from import_platform.core.table import DeclaredTable, Granularity, PartitionSpec, SyncMode, TimePartition
 from import_platform.io.delta import DeltaLog
 from import_platform.io.lake import Lake
@@ -118,7 +119,7 @@ class SyncedTable:
         return _sorted(self.raw_frame().drop("_partition"))
 
     def source_frame(self) -> pl.DataFrame:
-        return _sorted(pl.DataFrame(pl.from_arrow(self.source.rows)))
+        return _sorted(pl.DataFrame(pl.from_arrow(self.source.rows.cast(stored_schema(self.source.rows.schema)))))
 
     def matches(self) -> bool:
         lake, source = self.lake_frame(), self.source_frame()

@@ -138,7 +138,9 @@ def test_a_cursor_of_any_ordered_type_moves_on(synced, kind, settled):
     dtype, make = CURSORS[kind]
 
     def upto(count):
-        return pa.table({"id": pa.array(range(count), pa.int64()), "c": pa.array([make(i) for i in range(count)], dtype)})
+        return pa.table(
+            {"id": pa.array(range(count), pa.int64()), "c": pa.array([make(i) for i in range(count)], dtype)}
+        )
 
     table = synced(upto(4), cursor="c", partition=HashPartition(0), settled=settled)
     table.sync()

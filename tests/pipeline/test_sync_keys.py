@@ -62,10 +62,11 @@ def composite(pairs, *, day=0, text="x"):
     })  # fmt: skip
 
 
+@pytest.mark.parametrize("key", [("a", "b"), ("b", "a")])
 @pytest.mark.parametrize("bits", [0, 3])
-def test_composite_keys_match_in_all_their_columns_and_null_matches_null(synced, bits):
+def test_composite_keys_match_in_all_their_columns_and_null_matches_null(synced, bits, key):
     pairs = [(1, "a"), (1, "b"), (2, "a"), (None, "a"), (1, None), (None, None), (12, ""), (1, "2")]
-    table = synced(composite(pairs), primary_key=("a", "b"), partition=HashPartition(bits))
+    table = synced(composite(pairs), primary_key=key, partition=HashPartition(bits))
     table.sync()
     changed = composite([(1, "b"), (None, "a"), (None, None)], day=1, text="y")
     rest = composite([(2, "b"), (None, "b"), (1, "a"), (2, "a"), (1, None), (12, ""), (1, "2")], day=1, text="z")
