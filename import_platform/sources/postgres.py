@@ -49,8 +49,7 @@ class PostgresSource:
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
         """Names that the source does not have, or the user may not see, are left out."""
-        with self._session.transaction() as transaction:
-            return discover_tables(transaction, self._schemas, names)
+        return discover_tables(self._session, self._schemas, names)
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
         with self._table(table, timeout_seconds=COUNT_TIMEOUT_SECONDS) as (transaction, found):

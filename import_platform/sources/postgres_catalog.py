@@ -154,17 +154,22 @@ def _table(row: Mapping[str, Any], columns: tuple[PgColumn, ...], key: tuple[str
 
 
 # Partitions are read through their parent, so they are no tables of their own. A parent's sizes are its leaves'.
+# Asking for the size of a table waits for whoever locks it out, so the size of such a table is unknown.
 _RELATIONS = """
+WITH locked AS MATERIALIZED (
+    SELECT relation FROM pg_catalog.pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+)
 SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
        has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT') AS readable,
        CASE WHEN c.relkind = 'p' THEN coalesce(p.rows, -1) WHEN c.relkind IN ('r', 'm') THEN c.reltuples ELSE -1 END::float8 AS rows,
-       coalesce(p.bytes, CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) END, -1)::int8 AS bytes,
-       coalesce(p.wide_bytes, pg_relation_size(nullif(c.reltoastrelid, 0)), 0)::int8 AS wide_bytes
+       coalesce(p.bytes, CASE WHEN NOT s.free THEN -1 WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) END, -1)::int8 AS bytes,
+       coalesce(p.wide_bytes, CASE WHEN s.free THEN pg_relation_size(nullif(c.reltoastrelid, 0)) END, 0)::int8 AS wide_bytes
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT c.oid NOT IN (SELECT relation FROM locked) AS free) s
 LEFT JOIN LATERAL (
     SELECT sum(l.reltuples) FILTER (WHERE l.reltuples >= 0) AS rows, sum(pg_table_size(l.oid)) AS bytes,
            sum(pg_relation_size(nullif(l.reltoastrelid, 0))) AS wide_bytes
-    FROM pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf
+    FROM pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf AND l.oid NOT IN (SELECT relation FROM locked)
 ) p ON c.relkind = 'p'
 WHERE {chosen} AND c.relkind::text = ANY({kinds}) AND NOT c.relispartition
 ORDER BY 2, 3

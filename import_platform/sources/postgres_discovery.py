@@ -12,7 +12,7 @@ from import_platform.core import cursor
 from import_platform.core.table import ColumnInfo, TableInfo
 from import_platform.errors import ConfigError, ImportPlatformError
 from import_platform.sources.postgres_catalog import ColumnStatistics, PgColumn, PgTable, load_statistics, load_tables
-from import_platform.sources.postgres_session import Transaction
+from import_platform.sources.postgres_session import PostgresSession
 from import_platform.sources.postgres_sql import column_reference, source
 from import_platform.sources.postgres_types import arrow_type
 
@@ -20,17 +20,18 @@ _SMALL_BYTES = 2 << 20  # counted instead of sampled
 _SAMPLE_BYTES = 1 << 20
 _TABLES_PER_STATEMENT = 100
 _SAMPLED_COLUMNS_MAX = 12
-_PROBE_SETTINGS = {"lock_timeout": "2s", "statement_timeout": "20s"}
+_PROBE_SECONDS = 20.0
 
 _Statistics = Mapping[tuple[str, str, str], ColumnStatistics]
 
 
-def discover_tables(transaction: Transaction, schemas: Sequence[str], names: Sequence[str] | None) -> list[TableInfo]:
+def discover_tables(session: PostgresSession, schemas: Sequence[str], names: Sequence[str] | None) -> list[TableInfo]:
     """The tables in name order; only `names` (as in the lake) if given, and of those the ones that exist."""
     pairs = None if names is None else [pair for name in names for pair in _candidates(name, schemas)]
-    tables = load_tables(transaction, schemas, pairs)
-    statistics = load_statistics(transaction, schemas)
-    probed = _probe(transaction, [table for table in tables if _is_unknown(table)])
+    with session.transaction() as transaction:
+        tables = load_tables(transaction, schemas, pairs)
+        statistics = load_statistics(transaction, schemas)
+    probed = _probe(session, [table for table in tables if _is_unknown(table)])
     default = default_schema(schemas)
     infos = []
     for table in tables:
@@ -76,11 +77,11 @@ def _check_names(infos: Sequence[TableInfo]) -> None:
 
 
 def _is_unknown(table: PgTable) -> bool:
-    """Never analyzed, or analyzed while it was empty and filled since."""
+    """Never analyzed, or analyzed while it was empty and filled since; a table that is locked out has to stay unknown."""
     return (
         table.kind in ("r", "p", "m")
         and bool(table.columns)
-        and (table.rows < 0 or (table.rows == 0 and table.bytes > 0))
+        and (table.rows < 0 <= table.bytes or table.rows == 0 < table.bytes)
     )
 
 
@@ -120,7 +121,7 @@ def _canonical(text: str, dtype: pa.DataType) -> str | None:
         return None
 
 
-def _probe(transaction: Transaction, tables: Sequence[PgTable]) -> dict[int, tuple[int, _Statistics]]:
+def _probe(session: PostgresSession, tables: Sequence[PgTable]) -> dict[int, tuple[int, _Statistics]]:
     """Rows and extremes of tables that the server has no statistics of: counted where small, else from about 1 MiB of blocks.
 
     Estimates may be missing, discovery may not: where a probe fails (a locked table) its tables stay unknown.
@@ -129,8 +130,8 @@ def _probe(transaction: Transaction, tables: Sequence[PgTable]) -> dict[int, tup
     for start in range(0, len(tables), _TABLES_PER_STATEMENT):
         part = tables[start : start + _TABLES_PER_STATEMENT]
         try:
-            with transaction.savepoint():
-                transaction.set(_PROBE_SETTINGS)
+            with session.transaction(timeout_seconds=_PROBE_SECONDS) as transaction:
+                transaction.set({"lock_timeout": "2s"})
                 rows = transaction.rows(
                     "\nUNION ALL ".join(_probe_sql(number, table) for number, table in enumerate(part))
                 )

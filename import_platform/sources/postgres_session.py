@@ -41,6 +41,10 @@ _SETTINGS = {
     "lock_timeout": "60s",
     "idle_in_transaction_session_timeout": "0",
 }
+# A database without encoding holds any bytes; asked for UTF-8 it would fail at the first odd row instead of sending it.
+_CLIENT_ENCODING = """
+SELECT set_config('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true)
+"""
 _KEY_VALUE = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
 
 
@@ -108,20 +112,12 @@ class Transaction:
             settings["statement_timeout"] = f"{max(int(timeout_seconds * 1000), 1)}ms"
         self.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         self.set(settings)
+        self.rows(_CLIENT_ENCODING)
 
     def set(self, settings: dict[str, str]) -> None:
         """Settings that last as long as the transaction; one round trip."""
         calls = (f"set_config({literal(name)}, {literal(value)}, true)" for name, value in settings.items())
         self.rows(f"SELECT {', '.join(f'{call} AS c{i}' for i, call in enumerate(calls))}")
-
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        """Statements that may fail without ending the transaction; settings made inside do not outlive it."""
-        self.execute("SAVEPOINT attempt")
-        try:
-            yield
-        finally:
-            self.execute("ROLLBACK TO SAVEPOINT attempt")
 
     def execute(self, sql: str) -> None:
         with self._session.translated(), self._connection.cursor() as cursor:
