@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def load(dsn: str, *, months: int | None, loaded: Callable[[str, int], None]) ->
 
     The trigger comes after the rows, as in any restored backup: the history keeps its own `updated_at`.
     """
-    with dbapi.connect(dsn) as connection, connection.cursor() as cursor:
+    with _connected(dsn) as connection, connection.cursor() as cursor:
         cursor.execute("DROP SCHEMA IF EXISTS public CASCADE")
         cursor.execute("CREATE SCHEMA public")
         for table in TABLES:
@@ -65,7 +66,7 @@ def change(dsn: str) -> Changes:
 
     Each statement is a transaction of its own; the last one on `flights` is the smallest.
     """
-    with dbapi.connect(dsn) as connection:
+    with _connected(dsn) as connection:
         return Changes(
             flights_updated=_run(connection, _CORRECT_ARRIVALS),
             flights_inserted=_run(connection, _next_year_statement(rows=2000)),
@@ -76,7 +77,7 @@ def change(dsn: str) -> Changes:
 
 def touch_flights(dsn: str) -> int:
     """The newest flights get one more correction; how many."""
-    with dbapi.connect(dsn) as connection:
+    with _connected(dsn) as connection:
         return _run(connection, _CORRECT_ARRIVALS)
 
 
@@ -84,18 +85,28 @@ def touch_flights(dsn: str) -> int:
 def ordered(dsn: str, table: DemoTable) -> Iterator[pa.RecordBatchReader]:
     """Every row in the order of the primary key, texts by code point, streamed."""
     order = (f'{name} COLLATE "C"' if table.all_columns[name] == "text" else name for name in table.primary_key)
-    with dbapi.connect(dsn) as connection, connection.cursor() as cursor:
+    with _connected(dsn) as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {table.name} ORDER BY {', '.join(order)}")
         yield cursor.fetch_record_batch()
 
 
 def version(dsn: str) -> str:
     """`18.4`"""
-    with dbapi.connect(dsn) as connection, connection.cursor() as cursor:
+    with _connected(dsn) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('server_version')")
         row = cursor.fetchone()
     assert row is not None
     return str(row[0])
+
+
+@contextmanager
+def _connected(dsn: str) -> Iterator[dbapi.Connection]:
+    try:
+        with dbapi.connect(dsn) as connection:
+            yield connection
+    finally:
+        # The driver leaves SIGINT's handler with SA_RESTART: Ctrl-C would no longer end a wait for a child process.
+        signal.siginterrupt(signal.SIGINT, True)
 
 
 def _next_year_statement(*, rows: int) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import threading
+import time
 from typing import Any
 
 import polars as pl
@@ -69,6 +74,18 @@ def test_changes_are_counted_and_the_trigger_moves_the_cursor_past_the_history(p
     assert max(done.flights_updated, done.flights_moved) < after[1] - 2000 + 1
     assert after[1] <= done.flights_updated + done.flights_moved + done.flights_inserted
     assert planes[0] == 3_322 - done.planes_deleted < 3_322
+
+
+def test_ctrl_c_still_ends_a_wait_for_a_child_after_the_database_was_used(january: tuple[DemoPlace, str]) -> None:
+    source.version(january[1])
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    with subprocess.Popen(["sleep", "20"]) as child:
+        began = time.monotonic()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            child.wait()
+        child.kill()
+    assert time.monotonic() - began < 10
 
 
 @pytest.fixture(scope="module")
