@@ -9,9 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 SETUP := $(VENV)/.installed
 
-.PHONY: help setup demo ui check format lint test lock clean
+.PHONY: help setup demo ui check format lint test bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ lint: $(SETUP) ## format, lint, import contracts, types
 
 test: $(SETUP) ## everything check does, and every test
 	@failed=0; $(MAKE) lint || failed=1; $(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS) || failed=1; exit $$failed
+
+bench: $(SETUP) ## our merge against its rivals on the same tables (bench/README.md); long
+	@$(BIN)/python -m bench.merge $(BENCH_ARGS)
 
 lock: $(SETUP) ## solve requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --universal --python-version 3.11 --upgrade \

@@ -14,7 +14,7 @@ from import_platform.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "import_platform"
-PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 TARGETS = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 SOURCES = "\n".join(path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py")))
@@ -22,7 +22,7 @@ FOLDERS = {path.name for path in [*ROOT.iterdir(), *PACKAGE.iterdir()] if path.i
 NAMES = {path.name for base in (PACKAGE, ROOT / "tests") for path in base.rglob("*.*")}
 USERS_OWN = {"defs.yaml", "dagster.yaml"}
 """Files that a person or the first run makes, not this repository."""
-MADE_AT_RUN_TIME = (".import_platform/", ".venv/", "_staging/", "_ops/", "state/")
+MADE_AT_RUN_TIME = ("build/", ".import_platform/", ".venv/", "_staging/", "_ops/", "state/")
 
 
 def text_of(page: str) -> str:
