@@ -4,7 +4,7 @@
     cases/<name>/batch-0.arrow                                         the rows to merge, Arrow IPC, with `_partition`
     cases/<name>/expected.json                                         checksum of the right result
 
-Everything streams: one row group of the base is in memory at a time.
+`Case.warm_up` gets the same. Everything streams: one row group of the base is in memory at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from deltalake import Schema
 from pyarrow import ipc
 
-from bench.cases import CASES, Base, Batch, Case
+from bench.cases import CASES, Base, Batch, Case, Places
 from bench.rows import BATCH_ROWS, leaf, rows, schema
 from bench.verify import expected_checksum
 
@@ -29,24 +29,16 @@ ROW_GROUP_ROWS = 1 << 20
 STATISTICS = ("id", "created_at", "updated_at", "account_id", "status")
 
 
-def base_folder(scratch: Path, base: Base) -> Path:
-    return scratch / "bases" / base.id
-
-
-def case_folder(scratch: Path, case: Case) -> Path:
-    return scratch / "cases" / f"{case.name}-{case.base.id}"
-
-
 def build(case: Case, scratch: Path) -> None:
     """Makes the base, the batches and the expected checksum where they are missing."""
-    base, work = base_folder(scratch, case.base), case_folder(scratch, case)
-    if not (base / "_delta_log").exists():
-        _write_base(case.base, base)
-    if not (work / "expected.json").exists():
-        work.mkdir(parents=True, exist_ok=True)
-        paths = [_write_batch(case.base, batch, work / f"batch-{i}.arrow", version=i + 1)
-                 for i, batch in enumerate(case.batches)]
-        (work / "expected.json").write_text(json.dumps(expected_checksum(base, paths)))
+    at = Places(scratch, case)
+    if not (at.base / "_delta_log").exists():
+        _write_base(case.base, at.base)
+    if not at.expected.exists():
+        at.work.mkdir(parents=True, exist_ok=True)
+        for index, batch in enumerate(case.batches):
+            _write_batch(case.base, batch, at.work / f"batch-{index}.arrow", version=index + 1)
+        at.expected.write_text(json.dumps(expected_checksum(at.base, at.batches)))
 
 
 def _write_base(base: Base, folder: Path) -> None:
@@ -62,8 +54,12 @@ def _write_base(base: Base, folder: Path) -> None:
         adds.append(_add(base, index, name, path))
     log = folder / "_delta_log"
     log.mkdir()
-    entries = [{"commitInfo": {"timestamp": 0, "operation": "CREATE TABLE AS SELECT", "operationParameters": {}}},
-               {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}, _metadata(base), *adds]
+    entries = [
+        {"commitInfo": {"timestamp": 0, "operation": "CREATE TABLE AS SELECT", "operationParameters": {}}},
+        {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}},
+        _metadata(base),
+        *adds,
+    ]
     (log / f"{0:020d}.json").write_text("\n".join(json.dumps(entry) for entry in entries))
 
 
@@ -73,7 +69,9 @@ def _row_groups(base: Base, index: int) -> Iterator[pa.Table]:
     first, last = index * base.rows_per_file, (index + 1) * base.rows_per_file
     for start in range(first, last, BATCH_ROWS[base.shape]):
         batch = rows(base, np.arange(start, min(start + BATCH_ROWS[base.shape], last)), version=0)
-        if pending and (held_rows + batch.num_rows > ROW_GROUP_ROWS or held_bytes + batch.nbytes > base.row_group_bytes):
+        if pending and (
+            held_rows + batch.num_rows > ROW_GROUP_ROWS or held_bytes + batch.nbytes > base.row_group_bytes
+        ):
             yield pa.Table.from_batches(pending)
             pending, held_rows, held_bytes = [], 0, 0
         pending.append(batch)
@@ -84,9 +82,16 @@ def _row_groups(base: Base, index: int) -> Iterator[pa.Table]:
 
 def _metadata(base: Base) -> dict[str, object]:
     fields = Schema.from_arrow(pa.schema([*schema(base.shape), pa.field(PARTITION, pa.string())]))
-    return {"metaData": {"id": "00000000-0000-0000-0000-000000000001", "format": {"provider": "parquet", "options": {}},
-                         "schemaString": fields.to_json(), "partitionColumns": [PARTITION], "configuration": {},
-                         "createdTime": 0}}
+    return {
+        "metaData": {
+            "id": "00000000-0000-0000-0000-000000000001",
+            "format": {"provider": "parquet", "options": {}},
+            "schemaString": fields.to_json(),
+            "partitionColumns": [PARTITION],
+            "configuration": {},
+            "createdTime": 0,
+        }
+    }
 
 
 def _add(base: Base, index: int, name: str, path: Path) -> dict[str, object]:
@@ -98,16 +103,23 @@ def _add(base: Base, index: int, name: str, path: Path) -> dict[str, object]:
         lows[column], highs[column] = _json(min(s.min for s in found)), _json(max(s.max for s in found))
         nulls[column] = 0
     statistics = {"numRecords": footer.num_rows, "minValues": lows, "maxValues": highs, "nullCount": nulls}
-    return {"add": {"path": name, "partitionValues": {PARTITION: leaf(base, index * base.rows_per_file)},
-                    "size": path.stat().st_size, "modificationTime": 0, "dataChange": True,
-                    "stats": json.dumps(statistics)}}
+    return {
+        "add": {
+            "path": name,
+            "partitionValues": {PARTITION: leaf(base, index * base.rows_per_file)},
+            "size": path.stat().st_size,
+            "modificationTime": 0,
+            "dataChange": True,
+            "stats": json.dumps(statistics),
+        }
+    }
 
 
 def _json(value: object) -> object:
     return value if isinstance(value, int | str) else f"{value:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _write_batch(base: Base, batch: Batch, path: Path, *, version: int) -> Path:
+def _write_batch(base: Base, batch: Batch, path: Path, *, version: int) -> None:
     numbers = np.concatenate([_existing(base, batch, version), base.rows + np.arange(batch.inserted_rows)])
     np.random.Generator(np.random.PCG64([version, 99])).shuffle(numbers)
     table = rows(base, numbers, version=version)
@@ -115,7 +127,6 @@ def _write_batch(base: Base, batch: Batch, path: Path, *, version: int) -> Path:
     with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, table.schema) as writer:
         for start in range(0, table.num_rows, BATCH_ROWS[base.shape]):
             writer.write_batch(table.slice(start, BATCH_ROWS[base.shape]))
-    return path
 
 
 def _existing(base: Base, batch: Batch, version: int) -> np.ndarray:
@@ -130,10 +141,12 @@ def _existing(base: Base, batch: Batch, version: int) -> np.ndarray:
     return first + np.floor(starts + dice.random(batch.updated_rows) * max(stretch - 1, 0)).astype(np.int64)
 
 
-def find_case(name: str, *, quick: bool) -> Case:
+def main(name: str, scratch: str, size: str) -> None:
     case = next(c for c in CASES if c.name == name)
-    return case.quick() if quick else case
+    case = case.quick() if size == "quick" else case
+    build(case, Path(scratch))
+    build(case.warm_up(), Path(scratch))
 
 
 if __name__ == "__main__":
-    build(find_case(sys.argv[1], quick=sys.argv[3] == "quick"), Path(sys.argv[2]))
+    main(*sys.argv[1:])

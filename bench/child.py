@@ -1,7 +1,8 @@
 """The measured process: `python -m bench.child REQUEST` imports one engine, merges, and prints one line of JSON.
 
-The clock starts after the imports and after `prepare`; the peak is the kernel's own (VmHWM of this address space, reset
-when the clock starts, so it counts what imports left behind and nothing of their peak).
+The clock starts after the imports, after a merge into a tiny table (which triggers the imports that libraries put
+off: pandas alone took seconds) and after `prepare`. The peak is the kernel's own (VmHWM of this address space, reset
+when the clock starts: it counts what the imports left behind, and nothing of their own peak).
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
+def _tell(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 class Writer(threading.Thread):
     """One writer; tries again after each lost commit, and counts them."""
 
@@ -51,34 +57,46 @@ class Writer(threading.Thread):
                 except self._conflict:
                     self.conflicts += 1
             self.error = f"gave up after {ATTEMPTS} conflicts"
-        except Exception as error:  # whatever an engine raises is a result of the benchmark
+        except Exception as error:  # noqa: BLE001  whatever an engine raises is a result of the benchmark
             self.error = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
 
 
-def measured(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs one merge per batch, side by side when there are several."""
+def writers(request: dict[str, Any], job: str) -> list[Writer]:
+    """A writer per batch of the job, each with an engine of its own that is ready to merge."""
     module = importlib.import_module(request["module"])
     conflict = importlib.import_module("bench.engines.protocol").Conflict
-    table = TableAt(**request["table"])
-    engines = [module.Engine(table, request["mode"]) for _ in request["batches"]]
-    for engine in engines:
+    table = TableAt(**request[job]["table"])
+    made = []
+    for batch in request[job]["batches"]:
+        engine = module.Engine(table, request["mode"])
         engine.prepare()
+        made.append(Writer(engine, Path(batch), conflict))
+    return made
+
+
+def measured(request: dict[str, Any]) -> dict[str, Any]:
+    """Merges a tiny table off the clock, then the real one on it; batches of one job run side by side."""
+    for writer in writers(request, "warm_up"):
+        writer.run()
+    measured = writers(request, "measured")
     reset_peak()
     start_bytes = status_bytes("VmRSS")
-    writers = [Writer(engine, Path(batch), conflict) for engine, batch in zip(engines, request["batches"], strict=True)]
-    print("ready", flush=True)
+    _tell("ready")
     began = time.perf_counter()
-    if len(writers) == 1:
-        writers[0].run()
-    else:
-        for writer in writers:
-            writer.start()
-        for writer in writers:
-            writer.join()
+    for writer in measured[1:]:
+        writer.start()
+    measured[0].run()
+    for writer in measured[1:]:
+        writer.join()
     seconds = time.perf_counter() - began
-    return {"seconds": seconds, "start_rss_bytes": start_bytes, "peak_rss_bytes": status_bytes("VmHWM"),
-            "conflicts": sum(w.conflicts for w in writers), "error": "; ".join(w.error for w in writers if w.error)}
+    return {
+        "seconds": seconds,
+        "start_rss_bytes": start_bytes,
+        "peak_rss_bytes": status_bytes("VmHWM"),
+        "conflicts": sum(w.conflicts for w in measured),
+        "error": "; ".join(w.error for w in measured if w.error),
+    }
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(json.loads(sys.argv[1]))), flush=True)
+    _tell(json.dumps(measured(json.loads(sys.argv[1]))))

@@ -86,7 +86,8 @@ async def _body(fields: dict[bytes, bytes], source: StreamReader, target: Stream
 async def main(upstream_port: int, delay_milliseconds: int) -> None:
     proxy = DelayProxy(upstream_port, delay_milliseconds / 1000)
     server = await asyncio.start_server(proxy.serve, HOST, 0, limit=1 << 20)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
     async with server:
         await server.serve_forever()
 

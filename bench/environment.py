@@ -6,7 +6,6 @@ because that wheel needs Python 3.12 or later, whatever the project runs on.
 
 from __future__ import annotations
 
-import glob
 import shutil
 import subprocess
 import sys
@@ -31,8 +30,9 @@ def python_of(venv: str) -> Path:
     interpreter = FOLDER / venv / "bin" / "python"
     done = FOLDER / venv / "done"
     if not done.exists():
-        base, requirements = (sys.executable, "requirements.txt") if venv == "main" else (
-            _newer_python(), "requirements-deltalite.txt")
+        base, requirements = (
+            (sys.executable, "requirements.txt") if venv == "main" else (_newer_python(), "requirements-deltalite.txt")
+        )
         shutil.rmtree(FOLDER / venv, ignore_errors=True)
         _run([base, "-m", "venv", str(FOLDER / venv)])
         if venv == "main":
@@ -57,16 +57,24 @@ def _install(interpreter: Path, requirements: Path) -> None:
             return _run([uv, "pip", "install", "--quiet", "--python", str(interpreter), "-r", str(requirements)])
         except Unavailable:
             pass  # uv reads no pip configuration; pip may reach an index that uv cannot
-    return _run([str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
-                 str(requirements)])
+    return _run(
+        [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
+    )
 
 
 def _newer_python() -> str:
-    found = [sys.executable, *filter(None, map(shutil.which, NEWER_PYTHONS)),
-             *sorted(glob.glob(str(Path.home() / ".pyenv/versions/3.1[2-9]*/bin/python")))]
+    found = [
+        sys.executable,
+        *filter(None, map(shutil.which, NEWER_PYTHONS)),
+        *map(str, sorted(Path.home().glob(".pyenv/versions/3.1[2-9]*/bin/python"))),
+    ]
     for candidate in found:
-        answer = subprocess.run([candidate, "-c", "import sys; print(sys.version_info >= (3, 12))"],
-                                capture_output=True, text=True, check=False)
+        answer = subprocess.run(
+            [candidate, "-c", "import sys; print(sys.version_info >= (3, 12))"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if answer.stdout.strip() == "True":
             return candidate
     raise Unavailable("no Python 3.12 or later was found")

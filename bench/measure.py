@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cases import TableAt
+from bench.engines import Registered
 from bench.environment import ROOT
 
 SAMPLE_SECONDS = 0.1
@@ -46,15 +47,14 @@ class Run:
 
 def link_table(base: Path, table: Path) -> None:
     """A table of the same bytes: hard links, as no engine changes a file in place."""
-    shutil.rmtree(table.parent, ignore_errors=True)
     shutil.copytree(base, table, copy_function=os.link)
 
 
-def run_engine(python: Path, request: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
+def run_engine(python: Path, engine: Registered, jobs: Mapping[str, Any]) -> dict[str, Any]:
     """What `bench.child` printed, plus the sampled `peak_pss_bytes`; only `error` when it died."""
+    request = {"module": engine.module, "mode": engine.mode, **jobs}
     command = [str(python), "-m", "bench.child", json.dumps(request)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env={**os.environ, **env}) as child:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         sampler = _PssSampler(child.pid)
         watchdog = threading.Timer(TIMEOUT_SECONDS, child.kill)
         watchdog.start()
@@ -72,8 +72,9 @@ def run_engine(python: Path, request: Mapping[str, Any], env: Mapping[str, str])
     return {**json.loads(rest.strip().splitlines()[-1]), "peak_pss_bytes": sampler.peak_bytes}
 
 
-def table_request(table: TableAt, *, module: str, mode: str, batches: Sequence[Path]) -> dict[str, Any]:
-    return {"table": table.as_dict(), "module": module, "mode": mode, "batches": [str(b) for b in batches]}
+def job(table: TableAt, batches: Sequence[Path]) -> dict[str, Any]:
+    """Batches to merge into a table, side by side, as `bench.child` takes it."""
+    return {"table": table.as_dict(), "batches": [str(batch) for batch in batches]}
 
 
 def written(before: Path, after: Path) -> dict[str, int]:

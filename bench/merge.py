@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.cases import Case, TableAt, select
+from bench.cases import Case, Places, TableAt, select
 from bench.engines import ENGINES, Registered
 from bench.environment import FOLDER, ROOT, Unavailable, python_of
-from bench.measure import Run, link_table, run_engine, table_request, written
+from bench.measure import Run, job, link_table, run_engine, written
 from bench.object_store import ObjectStore, object_store
 
 RESULTS = FOLDER / "results.jsonl"
@@ -51,11 +51,13 @@ class Bench:
         """The number of runs that failed or gave another table than the right one."""
         self._options.results.parent.mkdir(parents=True, exist_ok=True)
         for case in cases:
-            print(f"== {case.name}: {case.title}", flush=True)
-            self._module("bench.build", case.name, str(self._options.scratch), self._flag)
+            _say(f"== {case.name}: {case.title}")
+            self._module(
+                "bench.build", case.name, str(self._options.scratch), "quick" if self._options.quick else "full"
+            )
             with self._store(case) as store:
                 self._case(case, store)
-            shutil.rmtree(self._base(case), ignore_errors=True)
+            shutil.rmtree(Places(self._options.scratch, case).base, ignore_errors=True)
         return self._failed
 
     def _case(self, case: Case, store: ObjectStore | None) -> None:
@@ -70,36 +72,35 @@ class Bench:
                 _show(run)
 
     def _one(self, case: Case, name: str, number: int, python: Path, store: ObjectStore | None) -> Run:
-        engine = ENGINES[name]
-        base, lake = self._base(case), self._options.scratch / "run"
-        table = lake / "table"
-        link_table(base, table)
-        scratch = lake / "scratch"
-        scratch.mkdir()
-        at = TableAt(str(table), "id", "created_at" if case.base.leaf_per_file else "", case.budget_bytes, str(scratch))
-        before = 0
+        engine, places = ENGINES[name], Places(self._options.scratch, case)
+        shutil.rmtree(self._lake, ignore_errors=True)
+        at = _fresh_table(case, places.base, self._lake / "measured")
+        table, before = Path(at.uri), 0
         if store is not None:
             store.put(table, "lake/table")
             at = replace(at, uri="s3://bench/lake/table", storage_options=store.options(delayed=True))
             before = store.requests()
-        batches = sorted(self._work(case).glob("batch-*.arrow"))
-        request = table_request(at, module=engine.module, mode=engine.mode, batches=batches)
-        run = Run(case.name, name, number, **run_engine(python, request, at.storage_options))
+        warm = Places(self._options.scratch, case.warm_up())
+        jobs = {
+            "warm_up": job(_fresh_table(warm.case, warm.base, self._lake / "warm"), warm.batches),
+            "measured": job(at, places.batches),
+        }
+        run = Run(case.name, name, number, **run_engine(python, engine, jobs))
         if store is not None:
             run = replace(run, requests=store.requests() - before)
             shutil.rmtree(table)
             store.get("lake/table", table)
             store.delete("lake")
-        run = replace(run, **written(base, table))
+        run = replace(run, **written(places.base, table))
         if not run.error and (number == 0 or self._options.verify == "every"):
-            run = self._verified(run, case, engine, table)
-        shutil.rmtree(lake)
+            run = self._verified(run, places, engine, table)
         return run
 
-    def _verified(self, run: Run, case: Case, engine: Registered, table: Path) -> Run:
-        expected = json.loads((self._work(case) / "expected.json").read_text())
-        found = json.loads(self._module("bench.verify", str(table), str(self._base(case)),
-                                        "delta" if engine.delta else "ducklake"))
+    def _verified(self, run: Run, places: Places, engine: Registered, table: Path) -> Run:
+        expected = json.loads(places.expected.read_text())
+        found = json.loads(
+            self._module("bench.verify", str(table), str(places.base), "delta" if engine.delta else "ducklake")
+        )
         commits = found.pop("commits", run.commits)
         return replace(run, equal=found == expected, commits=commits)
 
@@ -107,12 +108,13 @@ class Bench:
         try:
             return python_of(ENGINES[name].venv)
         except Unavailable as error:
-            print(f"!! {name} is SKIPPED: {error}", flush=True)
+            _say(f"!! {name} is SKIPPED: {error}")
             return None
 
     def _module(self, module: str, *arguments: str) -> str:
-        done = subprocess.run([self._python, "-m", module, *arguments], cwd=ROOT, check=True, text=True,
-                              stdout=subprocess.PIPE)
+        done = subprocess.run(
+            [self._python, "-m", module, *arguments], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
+        )
         return done.stdout
 
     @contextmanager
@@ -124,25 +126,39 @@ class Bench:
             yield store
 
     @property
-    def _flag(self) -> str:
-        return "quick" if self._options.quick else "full"
+    def _lake(self) -> Path:
+        return self._options.scratch / "run"
 
-    def _base(self, case: Case) -> Path:
-        return self._options.scratch / "bases" / case.base.id
 
-    def _work(self, case: Case) -> Path:
-        return self._options.scratch / "cases" / f"{case.name}-{case.base.id}"
+def _fresh_table(case: Case, base: Path, folder: Path) -> TableAt:
+    link_table(base, folder / "table")
+    (folder / "scratch").mkdir()
+    return TableAt(
+        str(folder / "table"),
+        "id",
+        "created_at" if case.base.leaf_per_file else "",
+        case.budget_bytes,
+        str(folder / "scratch"),
+    )
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _show(run: Run) -> None:
     verdict = run.error or {True: "equal", False: "DIFFERENT ROWS", None: "not compared"}[run.equal]
-    print(f"   {run.case:5} {run.engine:18} #{run.number} {run.seconds:8.2f} s  peak {run.peak_rss_bytes / 1e6:6.0f} MB "
-          f"(+{(run.peak_rss_bytes - run.start_rss_bytes) / 1e6:.0f})  pss {run.peak_pss_bytes / 1e6:6.0f} MB  "
-          f"wrote {run.written_bytes / 1e6:7.1f} MB in {run.written_files:3} files, {run.commits} commits, "
-          f"{run.conflicts} conflicts  {verdict}", flush=True)
+    above = run.peak_rss_bytes - run.start_rss_bytes
+    _say(
+        f"   {run.case:5} {run.engine:18} #{run.number} {run.seconds:8.2f} s"
+        f"  peak {run.peak_rss_bytes / 1e6:5.0f} MB (+{above / 1e6:.0f})  pss {run.peak_pss_bytes / 1e6:5.0f} MB"
+        f"  wrote {run.written_bytes / 1e6:7.1f} MB in {run.written_files:3} files, {run.commits} commits,"
+        f" {run.conflicts} conflicts, {run.requests} requests  {verdict}"
+    )
 
 
-def _options(arguments: list[str]) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
+def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.merge", description="Compare merge engines.")
     parser.add_argument("--case", action="append", default=[], help="a case by name, or g for the sweep; repeatable")
     parser.add_argument("--engine", action="append", default=[], choices=sorted(ENGINES), help="repeatable")
@@ -153,12 +169,15 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, argparse.Argumen
     parser.add_argument("--fresh", action="store_true", help="forget earlier results instead of adding to them")
     parser.add_argument("--publish", action="store_true", help="write bench/README.md and the plots from the results")
     parser.add_argument("--only-publish", action="store_true", help="the same without running anything")
-    return parser.parse_args(arguments), parser
+    options = parser.parse_args(arguments)
+    if options.quick and (options.publish or options.only_publish):
+        parser.error("--quick is a smoke test and measures nothing worth publishing")
+    return options
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 when every run succeeded and every result was right."""
-    options, _ = _options(arguments)
+    options = _options(arguments)
     results = QUICK_RESULTS if options.quick else RESULTS
     failed = 0
     if not options.only_publish:
@@ -168,8 +187,14 @@ def main(arguments: list[str]) -> int:
             options.scratch.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix="bench-merge-", dir=options.scratch))
         try:
-            chosen = Options(options.engine, options.runs or (1 if options.quick else 5), options.quick, options.verify,
-                             scratch, results)
+            chosen = Options(
+                options.engine,
+                options.runs or (1 if options.quick else 5),
+                options.quick,
+                options.verify,
+                scratch,
+                results,
+            )
             failed = Bench(chosen).run(select(options.case, quick=options.quick))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -31,8 +31,13 @@ class ObjectStore:
     def options(self, *, delayed: bool) -> dict[str, str]:
         """The AWS_* variables that lead here."""
         port = self.delayed_port if delayed else self.direct_port
-        return {"AWS_ENDPOINT_URL": f"http://{HOST}:{port}", "AWS_ACCESS_KEY_ID": "bench", "AWS_REGION": "us-east-1",
-                "AWS_SECRET_ACCESS_KEY": "bench", "AWS_ALLOW_HTTP": "true"}
+        return {
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
+            "AWS_ACCESS_KEY_ID": "bench",
+            "AWS_REGION": "us-east-1",
+            "AWS_SECRET_ACCESS_KEY": "bench",
+            "AWS_ALLOW_HTTP": "true",
+        }
 
     def requests(self) -> int:
         """How many requests came through the delayed way so far."""
@@ -49,8 +54,12 @@ class ObjectStore:
         self._copy("delete", prefix, "")
 
     def _copy(self, *command: str) -> None:
-        subprocess.run([self.python, "-m", "bench.object_store", *command], cwd=ROOT, check=True,
-                       env={**os.environ, **self.options(delayed=False)})
+        subprocess.run(
+            [self.python, "-m", "bench.object_store", *command],
+            cwd=ROOT,
+            check=True,
+            env={**os.environ, **self.options(delayed=False)},
+        )
 
 
 @contextmanager
@@ -59,15 +68,21 @@ def object_store(python: Path, *, latency_ms: int) -> Iterator[ObjectStore]:
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen([python, "-m", "moto.server", "-H", HOST, "-p", str(port)], cwd=ROOT,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    proxy = subprocess.Popen([python, "-m", "bench.delay_proxy", str(port), str(latency_ms)], cwd=ROOT,
-                             stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [python, "-m", "moto.server", "-H", HOST, "-p", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    proxy = subprocess.Popen(
+        [python, "-m", "bench.delay_proxy", str(port), str(latency_ms)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert proxy.stdout is not None
         store = ObjectStore(python, port, int(proxy.stdout.readline()))
         _await_server(port)
-        urllib.request.urlopen(urllib.request.Request(f"http://{HOST}:{port}/{BUCKET}", method="PUT"), timeout=10).close()
+        bucket = urllib.request.Request(f"http://{HOST}:{port}/{BUCKET}", method="PUT")
+        urllib.request.urlopen(bucket, timeout=10).close()
         yield store
     finally:
         for process in (proxy, server):

@@ -19,16 +19,23 @@ BATCH_ROWS = {Shape.NARROW: 250_000, Shape.UUID: 250_000, Shape.WIDE: 1_000}
 _STAMP = pa.timestamp("us", tz="UTC")
 _HEX = np.frombuffer(b"".join(b"%02x" % i for i in range(256)), dtype="S2")
 _STATUS = pa.array(["new", "paid", "packed", "shipped", "delivered", "returned"])
-_WORDS = ("amber anchor apple arrow basket beacon birch bottle bridge candle canvas cedar copper coral cotton ember "
-          "fabric feather ferry forest garden glacier harbor hazel island ivory jacket kettle ladder lantern").split()
+_WORDS = ("amber", "anchor", "arrow", "basket", "birch", "bottle", "bridge", "candle", "canvas", "cedar", "copper",
+          "coral", "cotton", "ember", "fabric", "feather", "ferry", "forest", "garden", "glacier", "harbor", "hazel",
+          "island", "ivory", "jacket", "kettle", "ladder", "lantern")  # fmt: skip
 _SENTENCES = 100_000
 _SEGMENTS = 30_000
 _SEGMENTS_PER_ROW = 17
 COMMON = [pa.field("created_at", _STAMP), pa.field("updated_at", _STAMP)]
 _BY_SHAPE = {
-    Shape.NARROW: [pa.field("account_id", pa.int32()), pa.field("visitor", pa.int64()), pa.field("score", pa.float64()),
-                   pa.field("status", pa.string()), pa.field("token", pa.string()), pa.field("note", pa.string()),
-                   pa.field("active", pa.bool_())],
+    Shape.NARROW: [
+        pa.field("account_id", pa.int32()),
+        pa.field("visitor", pa.int64()),
+        pa.field("score", pa.float64()),
+        pa.field("status", pa.string()),
+        pa.field("token", pa.string()),
+        pa.field("note", pa.string()),
+        pa.field("active", pa.bool_()),
+    ],
     Shape.WIDE: [pa.field("kind", pa.string()), pa.field("payload", pa.string())],
 }
 _BY_SHAPE[Shape.UUID] = _BY_SHAPE[Shape.NARROW]
@@ -43,7 +50,7 @@ def rows(base: Base, numbers: Numbers, *, version: int) -> pa.RecordBatch:
     """The rows of these numbers. Key and `created_at` follow from the number, everything else from the version too."""
     count = len(numbers)
     dice = np.random.Generator(np.random.PCG64([version, int(numbers[0]), count]))
-    created = FIRST_DAY_MICROS + numbers * (DAY_MICROS // base.rows_per_file)
+    created = _created(base, numbers)
     updated = created + dice.integers(0, 30 * DAY_MICROS, count)
     key = _uuids(numbers) if base.shape is Shape.UUID else pa.array(numbers, pa.int64())
     stamps = [pa.array(created, pa.int64()).cast(_STAMP), pa.array(updated, pa.int64()).cast(_STAMP)]
@@ -52,11 +59,16 @@ def rows(base: Base, numbers: Numbers, *, version: int) -> pa.RecordBatch:
 
 
 def leaf(base: Base, number: int) -> str:
-    """The leaf of a row number: its day, or `all`. Rows past the last file belong to the last day's leaf."""
+    """The leaf of a row number: its day, or `all`."""
     if not base.leaf_per_file:
         return "all"
-    micros = FIRST_DAY_MICROS + number * (DAY_MICROS // base.rows_per_file)
-    return str(np.datetime64(micros, "us").astype("datetime64[D]"))
+    return str(np.datetime64(int(_created(base, np.array([number]))[0]), "us").astype("datetime64[D]"))
+
+
+def _created(base: Base, numbers: Numbers) -> Numbers:
+    """Micros since 1970 that put the rows of a file evenly into its day."""
+    days, at = numbers // base.rows_per_file, numbers % base.rows_per_file
+    return FIRST_DAY_MICROS + days * DAY_MICROS + at * (DAY_MICROS // base.rows_per_file)
 
 
 def _narrow(dice: np.random.Generator, count: int) -> list[pa.Array]:
@@ -94,12 +106,14 @@ def _segments() -> list[str]:
 
 
 def _segment(noise: str) -> str:
-    return (f'{{"event":"product_viewed","session_id":"{noise[:32]}","properties":{{"current_url":"https://shop.example'
-            f'.com/catalogue/items/{noise[32:40]}","referrer":"https://www.example.com/search","browser":"Firefox",'
-            f'"operating_system":"Linux","screen_width":1920,"screen_height":1080,"library":"web","feature_flags":'
-            f'{{"new_checkout":true,"dark_mode":false,"recommendations":"variant_b"}},"cart_value":{int(noise[40:44], 16)},'
-            f'"currency":"EUR","device_id":"{noise[44:60]}"}},"context":{{"ip":"10.0.0.1","locale":"en-GB",'
-            f'"timezone":"Europe/London"}},"request_id":"{noise[60:]}"}}')
+    return (
+        f'{{"event":"product_viewed","session_id":"{noise[:32]}","properties":{{"current_url":"https://shop.example'
+        f'.com/catalogue/items/{noise[32:40]}","referrer":"https://www.example.com/search","browser":"Firefox",'
+        f'"operating_system":"Linux","screen_width":1920,"screen_height":1080,"library":"web","feature_flags":'
+        f'{{"new_checkout":true,"dark_mode":false,"recommendations":"variant_b"}},"value":{int(noise[40:44], 16)},'
+        f'"currency":"EUR","device_id":"{noise[44:60]}"}},"context":{{"ip":"10.0.0.1","locale":"en-GB",'
+        f'"timezone":"Europe/London"}},"request_id":"{noise[60:]}"}}'
+    )
 
 
 def _hex(data: bytes, width: int) -> pa.Array:
@@ -110,11 +124,13 @@ def _hex(data: bytes, width: int) -> pa.Array:
 
 def _uuids(numbers: Numbers) -> pa.Array:
     """Text of a 128-bit mix of each number, in the usual form."""
-    words = np.stack([_mixed(numbers.astype(np.uint64)), _mixed(numbers.astype(np.uint64) + np.uint64(1 << 40))], axis=1)
+    words = np.stack(
+        [_mixed(numbers.astype(np.uint64)), _mixed(numbers.astype(np.uint64) + np.uint64(1 << 40))], axis=1
+    )
     digits = _HEX[words.view(np.uint8)].view("S1").reshape(len(numbers), 32)
     text = np.full((len(numbers), 36), b"-", dtype="S1")
     for at, start, stop in ((0, 0, 8), (9, 8, 12), (14, 12, 16), (19, 16, 20), (24, 20, 32)):
-        text[:, at:at + stop - start] = digits[:, start:stop]
+        text[:, at : at + stop - start] = digits[:, start:stop]
     offsets = np.arange(0, text.size + 1, 36, dtype=np.int32)
     return pa.StringArray.from_buffers(len(numbers), pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
 

@@ -28,8 +28,9 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 def checksum(connection: duckdb.DuckDBPyConnection, relation: str, schema: pa.Schema) -> dict[str, Any]:
     """Of `relation` (SQL text), whose columns are cast to the base's types first: same value, same hash."""
-    columns = ", ".join(f"CAST({name} AS {_SQL_TYPES[str(kind)]})" for name, kind in zip(schema.names, schema.types,
-                                                                                           strict=True))
+    columns = ", ".join(
+        f"CAST({name} AS {_SQL_TYPES[str(kind)]})" for name, kind in zip(schema.names, schema.types, strict=True)
+    )
     row = connection.execute(f"""
         SELECT count(*), sum(h::HUGEINT), bit_xor(h) FROM (SELECT hash({columns}, {PARTITION}) AS h FROM {relation})
     """).fetchone()
@@ -37,8 +38,14 @@ def checksum(connection: duckdb.DuckDBPyConnection, relation: str, schema: pa.Sc
     return {"rows": row[0], "sum": str(row[1]), "xor": str(row[2])}
 
 
-_SQL_TYPES = {"int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN", "string": "VARCHAR",
-              "timestamp[us, tz=UTC]": "TIMESTAMPTZ"}
+_SQL_TYPES = {
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "double": "DOUBLE",
+    "bool": "BOOLEAN",
+    "string": "VARCHAR",
+    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+}
 
 
 def expected_checksum(base: Path, batches: Sequence[Path]) -> dict[str, Any]:
@@ -46,9 +53,13 @@ def expected_checksum(base: Path, batches: Sequence[Path]) -> dict[str, Any]:
     connection = connect()
     files = sorted(base.rglob("*.parquet"))
     connection.register("batch", pa.concat_tables([ipc.open_file(pa.OSFile(str(path))).read_all() for path in batches]))
-    return checksum(connection, f"""(
+    return checksum(
+        connection,
+        f"""(
         SELECT * FROM {scan(files)} WHERE id NOT IN (SELECT id FROM batch) UNION ALL BY NAME SELECT * FROM batch
-    )""", pq.read_schema(files[0]))
+    )""",
+        pq.read_schema(files[0]),
+    )
 
 
 def scan(files: Sequence[Path]) -> str:
@@ -64,7 +75,7 @@ def table_checksum(table: Path, base: Path) -> dict[str, Any]:
 
 
 def ducklake_checksum(table: Path, base: Path) -> dict[str, Any]:
-    """Of the DuckLake table whose data lies in `table`, with the number of `commits` after its files were registered."""
+    """Of the DuckLake table whose data is in `table`, with the `commits` made after its files were registered."""
     from bench.engines.ducklake import attach, commits
 
     connection = connect()
@@ -79,4 +90,4 @@ def _types(base: Path) -> pa.Schema:
 
 if __name__ == "__main__":
     of = table_checksum if sys.argv[3] == "delta" else ducklake_checksum
-    print(json.dumps(of(Path(sys.argv[1]), Path(sys.argv[2]))))
+    sys.stdout.write(json.dumps(of(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -32,12 +32,14 @@ def _snapshots(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 class Engine:
-    """Engines of one process share one DuckDB, as DuckLake's file catalog serves one process only."""
+    """Engines of one table share one DuckDB, as DuckLake's file catalog serves one process only."""
 
     def __init__(self, table: TableAt, mode: str) -> None:
         self._at = table
-        self._duckdb = duckdb.connect(":memory:bench", config={"memory_limit": f"{table.budget_bytes}B",
-                                                               "temp_directory": table.scratch})
+        self._duckdb = duckdb.connect(
+            f":memory:{Path(table.scratch).parent.name}",
+            config={"memory_limit": f"{table.budget_bytes}B", "temp_directory": table.scratch},
+        )
 
     def prepare(self) -> None:
         fresh = not Path(self._at.scratch, CATALOG).exists()

@@ -26,7 +26,7 @@ class FileRewrite(ABC):
     def __init__(self, table: TableAt, mode: str) -> None:
         self.at = table
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027  most have nothing to prepare
         """Nothing."""
 
     @abstractmethod
@@ -51,8 +51,9 @@ class FileRewrite(ABC):
             actions.append(self._added(target, leaf[PARTITION], now))
         actions += self._incoming(rows, now)
         try:
-            table.create_write_transaction(actions, "append", table.schema(), [PARTITION],
-                                           commit_properties=CommitProperties(max_commit_retries=0))
+            table.create_write_transaction(
+                actions, "append", table.schema(), [PARTITION], commit_properties=CommitProperties(max_commit_retries=0)
+            )
         except CommitFailedError as error:
             raise Conflict from error
 
@@ -60,7 +61,7 @@ class FileRewrite(ABC):
         bounds = pc.min_max(rows[self.at.key]).as_py()
         files = pa.table(table.get_add_actions(flatten=True)).to_pylist()
         low, high = f"min.{self.at.key}", f"max.{self.at.key}"
-        return [f for f in files if f[low] <= bounds["max"] and f[high] >= bounds["min"]]
+        return [f for f in files if f[low] is None or (f[low] <= bounds["max"] and f[high] >= bounds["min"])]
 
     def _incoming(self, rows: pa.Table, now: int) -> list[AddAction]:
         adds = []

@@ -14,8 +14,13 @@ class Engine(FileRewrite):
     """DuckDB is given the budget as `memory_limit`; insertion order is not asked of it, which saves memory."""
 
     def take_keys(self, keys: pa.Table) -> None:
-        self._duckdb = duckdb.connect(config={"memory_limit": f"{self.at.budget_bytes}B",
-                                              "temp_directory": self.at.scratch, "preserve_insertion_order": False})
+        self._duckdb = duckdb.connect(
+            config={
+                "memory_limit": f"{self.at.budget_bytes}B",
+                "temp_directory": self.at.scratch,
+                "preserve_insertion_order": False,
+            }
+        )
         self._duckdb.register("source", keys)
         self._duckdb.execute("CREATE TABLE keys AS FROM source")
 
