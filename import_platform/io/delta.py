@@ -213,6 +213,14 @@ class DeltaLog:
                 remedy="Run the sync again; it looks at the log first.",
             ) from error
 
+    def holds(self, version: int, mark: str) -> bool | None:
+        """Whether that version is the commit whose facts contain the (unique) mark; None while there is no such version.
+
+        For a commit that was reported lost: a store that retried it may have refused its own first try.
+        """
+        entry = self._store.get(f"{self._path}/_delta_log/{version:020d}.json")
+        return None if entry is None else mark.encode() in entry
+
     def _check(self, base: Snapshot, commit: Commit) -> DeltaTable:
         table = self._table
         if table is None or table.version() != base.version:

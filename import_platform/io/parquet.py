@@ -82,7 +82,8 @@ class LeafWriter:
             self.pending_bytes += piece.nbytes
             if self.pending_bytes >= self._row_group_bytes * 0.95:
                 self.drain()
-        if self._pending:  # a slice keeps its whole parent alive, so what waits is copied to cost what it counts
+        if self._pending and self._pending[-1].get_total_buffer_size() > 1.25 * self._pending[-1].nbytes:
+            # A slice keeps its whole parent alive, so what waits is copied to cost what it counts.
             self._pending[-1] = copied(self._pending[-1])
 
     def drain(self) -> None:

@@ -1,6 +1,7 @@
 """Staged chunks, attempts and states of one table: everything a killed sync needs to go on.
 
     _staging/<source>/<table>/state/00000012.json                state n, put-if-absent
+    _staging/<source>/<table>/lease/holder                       who may rewrite undisturbed
     _staging/<source>/<table>/attempts/<id>/manifest.json        what the pass is for
     _staging/<source>/<table>/attempts/<id>/00000001.arrow       a chunk: Arrow IPC
     _staging/<source>/<table>/attempts/<id>/00000001.json        its checkpoint: now the chunk exists
@@ -76,22 +77,29 @@ class Staging:
         The lease only keeps a rewrite from losing every race. Commits stay compare-and-swap, so nothing breaks when a
         holder dies and its lease runs out while it still lives.
         """
-        path = f"{self._path}/lease.json"
-        if self._store.put_if_absent(path, holder.encode()):
+        if self._store.put_if_absent(self._lease, holder.encode()):
             return True
         if self.lease_held():
             return False
-        self._store.put(path, holder.encode())
+        self._store.put(self._lease, holder.encode())
         return True
 
+    def renew_lease(self, holder: str) -> None:
+        """Begins the holder's time anew; nothing when the lease has gone to somebody else."""
+        if self._store.get(self._lease) == holder.encode():
+            self._store.put(self._lease, holder.encode())
+
     def lease_held(self) -> bool:
-        entries = [entry for entry in self._store.entries(self._path) if entry.path == f"{self._path}/lease.json"]
+        entries = list(self._store.entries(self._lease.rsplit("/", 1)[0]))
         return bool(entries) and datetime.now(UTC) - entries[0].modified_at < LEASE
 
     def release_lease(self, holder: str) -> None:
-        path = f"{self._path}/lease.json"
-        if self._store.get(path) == holder.encode():
-            self._store.delete([path])
+        if self._store.get(self._lease) == holder.encode():
+            self._store.delete([self._lease])
+
+    @property
+    def _lease(self) -> str:
+        return f"{self._path}/lease/holder"  # alone in its folder, because a time of writing is only told by a listing
 
     def begin(self, attempt: Attempt) -> None:
         self._store.put(f"{self._attempt(attempt.id)}/manifest.json", attempt.to_json())

@@ -14,7 +14,15 @@ import pyarrow as pa
 from import_platform.core.layout import covers
 from import_platform.core.report import Stage, SyncReport
 from import_platform.core.schema import evolve, stored_schema
-from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState, is_finished, is_overtaken, next_state
+from import_platform.core.state import (
+    Attempt,
+    AttemptKind,
+    Checkpoint,
+    TableState,
+    is_finished,
+    is_overtaken,
+    next_state,
+)
 from import_platform.errors import CommitConflict, CommitOutcomeUnknown, InvariantBroken, Overtaken
 from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.staging import Staging
@@ -24,6 +32,9 @@ from import_platform.pipeline.merge import Merge, Merged, Target
 
 TRIES = 20
 BACKOFF_SECONDS = 0.05
+LEASE_WAIT_SECONDS = 120.0
+"""Longer than a rewrite of one leaf takes. A flush that waited this long goes on: commits are safe in any order."""
+LEASE_POLL_SECONDS = 0.25
 
 
 class RangeChanged(CommitConflict):
@@ -71,6 +82,7 @@ class Flush:
         self._merging: pa.Schema | None = None
         self._claimed: tuple[int, TableState] | None = None
         self._rows_done = 0
+        self._patience_seconds = LEASE_WAIT_SECONDS
 
     def run(self) -> None:
         """Commits, or finds that it was committed already.
@@ -82,6 +94,7 @@ class Flush:
         for round_ in range(TRIES):
             if round_:
                 time.sleep(random.uniform(0, BACKOFF_SECONDS * 2 ** min(round_, 6)))
+            self._give_way()
             snapshot = self._table.log.snapshot()
             state = self._table.staging.state(snapshot.transaction if snapshot else 0)
             if state.flush == self._id:
@@ -100,6 +113,14 @@ class Flush:
             rounds=TRIES,
             remedy="Run the sync again when the table is quieter; it goes on from here.",
         )
+
+    def _give_way(self) -> None:
+        """Waits while a rewrite that lost every race holds the table's lease; what is staged stays staged."""
+        if self._table.staging.lease_held():
+            self._table.context.observer.note(self._table.spec.id, "waiting for a rewrite of this table to commit")
+        while self._patience_seconds > 0 and not self._table.context.stop() and self._table.staging.lease_held():
+            time.sleep(LEASE_POLL_SECONDS)
+            self._patience_seconds -= LEASE_POLL_SECONDS
 
     def _check_turn(self, state: TableState) -> None:
         done = state.progress.get(self._attempt.id, 0)

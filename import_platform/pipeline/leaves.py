@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from import_platform.core.identity import Identity
+from import_platform.core.split import placing_columns
 from import_platform.io.parquet import LeafWriter, WrittenFile
 
 OPEN_WRITERS = 64
@@ -43,15 +44,9 @@ class LeafWriters:
 
 def placing_frame(batch: pa.RecordBatch, identity: Identity) -> pl.DataFrame:
     """Only the columns that decide the leaf; all of them where a keyless table's content is hashed."""
-    column = getattr(identity.partition, "column", None)
-    names = [column] if column is not None else list(identity.primary_key)
-    return pl.DataFrame(
-        pl.from_arrow(
-            batch.select(list(dict.fromkeys([*names, *identity.primary_key])))
-            if names
-            else pa.Table.from_batches([batch])
-        )
-    )
+    names = placing_columns(identity.partition, identity.primary_key)
+    chosen = batch if names is None else batch.select(names)
+    return pl.DataFrame(pl.from_arrow(pa.Table.from_batches([chosen])))
 
 
 def sort_order(table: pa.Table, leaves: pl.Series, primary_key: Sequence[str]) -> pl.Series:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import polars as pl
-
 from import_platform.core.budget import MemoryBudget
 from import_platform.core.maintenance import compactable
 from import_platform.io.delta import Snapshot
+from import_platform.io.memory import MemoryWatch
 from import_platform.pipeline.context import LakeTable
-from import_platform.pipeline.relayout import Relayout, Relayouted
+from import_platform.pipeline.relayout import Gathered, Relayout, Relayouted
 
 VACUUM_AGE = timedelta(days=7)
 """As long as an attempt may be resumed: readers of older versions and open attempts never lose a file."""
@@ -26,31 +25,27 @@ class Maintained:
     deleted_bytes: int
 
 
-def maintain(table: LakeTable, *, budget: MemoryBudget, vacuum_age: timedelta = VACUUM_AGE) -> Maintained:
+def maintain(
+    table: LakeTable, *, budget: MemoryBudget, vacuum_age: timedelta = VACUUM_AGE, watch: MemoryWatch | None = None
+) -> Maintained:
     """Compacts every leaf with many small files and deletes what no reader or open attempt can need.
 
     Raises:
         CommitConflict: a busy table won every race (try later).
     """
     leaves = compactable(table.snapshot.files) if table.snapshot is not None else {}
-    done = [compact_leaf(table, leaf, budget=budget) for leaf in leaves]
+    done = [compact_leaf(table, leaf, budget=budget, watch=watch) for leaf in leaves]
     files, size = vacuum(table, older_than=vacuum_age)
     return Maintained(tuple(done), files, size)
 
 
-def compact_leaf(table: LakeTable, leaf: str, *, budget: MemoryBudget) -> Relayouted:
+def compact_leaf(table: LakeTable, leaf: str, *, budget: MemoryBudget, watch: MemoryWatch | None = None) -> Relayouted:
     """Merges the small files of a leaf into full ones in key order."""
 
     def select(snapshot: Snapshot) -> list[str]:
         return compactable(snapshot.files).get(leaf, [])
 
-    return Relayout(
-        table,
-        select,
-        lambda batch, _: pl.repeat(leaf, batch.num_rows, eager=True, dtype=pl.String),
-        budget=budget,
-        ordered=True,
-    ).run()
+    return Relayout(table, select, Gathered(leaf), kind="compact", budget=budget, watch=watch).run()
 
 
 def vacuum(table: LakeTable, *, older_than: timedelta) -> tuple[int, int]:

@@ -21,20 +21,27 @@ def ordered_batches(
 
     Row groups are taken in the order of their least key; rows below the least key still unread go out sorted. Where
     more row groups overlap than fit, what is held goes out as one sorted run: order is an optimisation, rows are not.
+    Without a key, files follow one another. Memory: three times `limit_bytes` and a row group.
     """
+    if not primary_key:
+        for path in paths:
+            yield from (conform(batch, schema) for _, batch in read_batches(store, path))
+        return
     waiting = sorted(_row_groups(store, paths, primary_key[0]), key=lambda group: group[0])
     held: list[pa.RecordBatch] = []
     for index, (_, path, number) in enumerate(waiting):
-        held += [conform(batch, schema) for _, batch in read_batches(store, path, row_groups=[number])]
-        if sum(batch.nbytes for batch in held) < min(limit_bytes, 2 * ROW_GROUP_BYTES):
-            continue
         following = waiting[index + 1][0] if index + 1 < len(waiting) else None
-        table = _sorted(held, primary_key)
-        ready = _count_below(table, primary_key[0], following)
-        if not ready and table.nbytes >= limit_bytes:
-            ready = table.num_rows
-        yield from _batches(table.slice(0, ready))
-        held = table.slice(ready).to_batches()
+        for _, batch in read_batches(store, path, row_groups=[number]):
+            held.append(conform(batch, schema))
+            if sum(batch.nbytes for batch in held) >= limit_bytes:
+                # Of a row group that is still being read, nothing is known to be complete: what is held is one run.
+                yield from _batches(_sorted(held, primary_key))
+                held = []
+        if sum(batch.nbytes for batch in held) >= min(limit_bytes, 2 * ROW_GROUP_BYTES):
+            table = _sorted(held, primary_key)
+            ready = _count_below(table, primary_key[0], following)
+            yield from _batches(table.slice(0, ready))
+            held = table.slice(ready).to_batches()
     if held:
         yield from _batches(_sorted(held, primary_key))
 

@@ -14,9 +14,11 @@ from import_platform.core.split import SplitPlan, begin_split, counted, opened, 
 from import_platform.core.table import HashPartition
 from import_platform.errors import ConfigError
 from import_platform.io.delta import Snapshot
-from import_platform.io.parquet import read_batches
+from import_platform.io.memory import MemoryWatch
+from import_platform.io.parquet import conform, read_batches
 from import_platform.pipeline.context import LakeTable
-from import_platform.pipeline.relayout import Relayout, Relayouted
+from import_platform.pipeline.leaves import placing_frame
+from import_platform.pipeline.relayout import Gathered, Relayout, Relayouted, Scattered
 
 COUNT_BATCH_BYTES = 4 << 20
 
@@ -45,10 +47,10 @@ def plan_split(table: LakeTable, leaf: str, *, limit_bytes: int) -> SplitPlan:
     return plan
 
 
-def split_leaf(table: LakeTable, plan: SplitPlan, *, budget: MemoryBudget) -> Relayouted:
-    """Carries out a split in one commit. An unsplittable plan changes nothing.
-
-    Memory: `merge_bytes` for buffered rows plus one row group per open file.
+def split_leaf(
+    table: LakeTable, plan: SplitPlan, *, budget: MemoryBudget, watch: MemoryWatch | None = None
+) -> Relayouted:
+    """Carries out a split in one commit. An unsplittable plan changes nothing. Memory: see Relayout.
 
     Raises:
         CommitConflict: a busy table won every race (try later).
@@ -60,12 +62,14 @@ def split_leaf(table: LakeTable, plan: SplitPlan, *, budget: MemoryBudget) -> Re
         others = snapshot.leaves - {plan.leaf}
         return _assign(table.identity, batch, others | set(plan.targets), plan.interior)
 
-    return Relayout(
-        table, lambda snapshot: _files_of(snapshot, [plan.leaf])["path"].to_list(), place, budget=budget
-    ).run()
+    def select(snapshot: Snapshot) -> Sequence[str]:
+        return _files_of(snapshot, [plan.leaf])["path"].to_list()
+
+    how = Scattered(place, plan.targets)
+    return Relayout(table, select, how, kind="split", budget=budget, watch=watch).run()
 
 
-def coarsen(table: LakeTable, parent: str, *, budget: MemoryBudget) -> Relayouted:
+def coarsen(table: LakeTable, parent: str, *, budget: MemoryBudget, watch: MemoryWatch | None = None) -> Relayouted:
     """Merges every leaf that `parent` covers back into it, in one commit; rows come out in key order.
 
     Raises:
@@ -78,7 +82,7 @@ def coarsen(table: LakeTable, parent: str, *, budget: MemoryBudget) -> Relayoute
         below = [leaf for leaf in snapshot.leaves if leaf != parent and covers(parent, leaf, table.identity.partition)]
         return _files_of(snapshot, below)["path"].to_list()
 
-    return Relayout(table, select, lambda batch, _: _constant(parent, batch), budget=budget, ordered=True).run()
+    return Relayout(table, select, Gathered(parent), kind="coarsen", budget=budget, watch=watch).run()
 
 
 def _files_of(snapshot: Snapshot | None, leaves: Collection[str]) -> pl.DataFrame:
@@ -90,27 +94,25 @@ def _files_of(snapshot: Snapshot | None, leaves: Collection[str]) -> pl.DataFram
 def _count(
     table: LakeTable, snapshot: Snapshot, paths: Sequence[str], targets: Sequence[str], interior: Collection[str]
 ) -> dict[str, int]:
+    """Rows per target. Rows of a keyless table may hash elsewhere since a column was added; those are not counted."""
     columns = placing_columns(table.identity.partition, table.identity.primary_key)
+    schema = snapshot.schema if columns is None else pa.schema([snapshot.schema.field(name) for name in columns])
     leaves = (snapshot.leaves - set(interior)) | set(targets)
     counts = dict.fromkeys(targets, 0)
     for path in paths:
         for _, batch in read_batches(
             table.store, f"{table.path}/{path}", columns=columns, limit_bytes=COUNT_BATCH_BYTES
         ):
-            for leaf, count in _assign(table.identity, batch, leaves, interior).value_counts().iter_rows():
-                counts[leaf] = counts.get(leaf, 0) + count
+            placed = _assign(table.identity, conform(batch, schema), leaves, interior)
+            for leaf, count in placed.value_counts().iter_rows():
+                if leaf in counts:
+                    counts[leaf] += count
     return counts
 
 
 def _assign(identity: Identity, batch: pa.RecordBatch, leaves: Collection[str], interior: Collection[str]) -> pl.Series:
-    columns = placing_columns(identity.partition, identity.primary_key)
-    chosen = batch if columns is None else batch.select(columns)
-    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([chosen])))
+    frame = placing_frame(batch, identity)
     return assign(frame, identity.partition, primary_key=identity.primary_key, leaves=leaves, interior=interior)
-
-
-def _constant(leaf: str, batch: pa.RecordBatch) -> pl.Series:
-    return pl.repeat(leaf, batch.num_rows, eager=True, dtype=pl.String)
 
 
 def _column_type(identity: Identity, snapshot: Snapshot) -> pa.DataType | None:
