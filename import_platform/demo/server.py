@@ -48,19 +48,32 @@ def running_source(place: DemoPlace, *, fresh: bool = False) -> Iterator[str]:
 
 @contextmanager
 def source_for_ui(place: DemoPlace | None = None) -> Iterator[int | None]:
-    """For commands that stay open: starts the demo's database where a demo was run and nobody set NYC_DSN.
+    """For `ui`, which stays open: as `source_for_commands`, and some flights change at the source just before.
 
-    Yields None where there is no demo here (nothing is started, nothing changed), else how many flights were changed
-    at the source just now, so that a sync from the UI finds something to do.
+    Yields how many, so that a sync from the UI finds something to do; None where no demo was run.
+    """
+    with source_for_commands(place) as dsn:
+        yield None if dsn is None else source.touch_flights(dsn)
+
+
+@contextmanager
+def source_for_commands(place: DemoPlace | None = None) -> Iterator[str | None]:
+    """For commands that read declared sources: beside the project's own ones the demo's is declared, and its database
+    runs while the block does. Yields the DSN.
+
+    Where no demo was run, or IMPORT_PLATFORM_DEFS or NYC_DSN say otherwise, nothing is started or changed: yields None.
+
+    Raises:
+        ConfigError: another process uses the database, such as an open `import-platform ui`.
     """
     place = place or demo_place()
     declared = (place.defs_folder / SOURCE / "defs.yaml").exists()
-    if not declared or DSN_VARIABLE in os.environ:
+    if not declared or DSN_VARIABLE in os.environ or "IMPORT_PLATFORM_DEFS" in os.environ:
         yield None
         return
-    folders = os.environ.get("IMPORT_PLATFORM_DEFS") or f"{BUILT_IN_DEFS}:{place.defs_folder}"
+    folders = f"{BUILT_IN_DEFS}:{place.defs_folder}"
     with running_source(place) as dsn, environment({"IMPORT_PLATFORM_DEFS": folders}):
-        yield source.touch_flights(dsn)
+        yield dsn
 
 
 def _end_leftover(data_dir: Path) -> None:

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from rich.console import Console
 
-from import_platform.demo.place import DSN_VARIABLE, DemoPlace, held
+from import_platform.demo.place import DSN_VARIABLE, DemoPlace, declare, held
 from import_platform.demo.run import run_demo
-from import_platform.demo.server import running_source, source_for_ui
+from import_platform.demo.server import running_source, source_for_commands, source_for_ui
 from import_platform.errors import ConfigError
 
 _SCRIPT = """
@@ -95,6 +95,7 @@ def test_the_demo_ends_with_every_row_equal_again_after_a_kill_and_serves_the_ui
     assert all(len(line) <= 100 for line in output.splitlines() if "defs.yaml" not in line)
 
     monkeypatch.delenv(DSN_VARIABLE, raising=False)
+    monkeypatch.delenv("IMPORT_PLATFORM_DEFS", raising=False)
     with source_for_ui(place) as changed:
         started = started_by(os.getpid())
         assert changed is not None
@@ -171,6 +172,15 @@ def test_without_a_demo_nothing_is_started_for_the_ui(tmp_path: Path) -> None:
     with source_for_ui(place) as changed:
         assert changed is None
     assert not place.base.exists()
+
+
+def test_who_declares_other_sources_is_not_given_the_demo(place: DemoPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(place)
+    monkeypatch.setenv("IMPORT_PLATFORM_DEFS", "my_defs")
+    with source_for_commands(place) as dsn:
+        assert dsn is None
+        assert os.environ["IMPORT_PLATFORM_DEFS"] == "my_defs"
+    assert not place.postgres_folder.exists()
 
 
 def test_two_users_of_one_database_are_refused_in_one_process_too(place: DemoPlace) -> None:
