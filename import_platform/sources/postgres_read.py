@@ -73,7 +73,8 @@ class _Reader:
         self._table = table
         self._request = request
         self._columns = tuple(_checked(table, request, name) for name in request.columns)
-        self._schema = pa.schema([request.table.arrow_schema.field(name) for name in request.columns])
+        promised = request.table.arrow_schema
+        self._schema = pa.schema([promised.field(name) for name in request.columns])
         self._width: WidthCheck | None = width_check(table, self._columns, request.row_bytes_max)
         self._key_names: tuple[str, ...] = request.primary_key
         self._key_columns: tuple[int, ...] = ()

@@ -23,7 +23,7 @@ from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.base_keys import in_order
 from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
-from import_platform.sources.sqlite_catalog import SqliteTable, describe, load_table, quote, table_names
+from import_platform.sources.sqlite_catalog import SqliteTable, describe, lenient_text, load_table, quote, table_names
 from import_platform.sources.sqlite_functions import add_functions, base_name_sql, comparable
 from import_platform.sources.sqlite_predicates import range_sql, window_sql
 from import_platform.sources.sqlite_read import read_pages
@@ -56,7 +56,8 @@ class SqliteSource:
                 load_table(connection, name)
                 for name in (table_names(connection) if names is None else sorted(set(names)))
             ]
-            return [describe(connection, table) for table in tables if table is not None]
+            with lenient_text(connection):
+                return [describe(connection, table) for table in tables if table is not None]
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
         """A file has one writer at a time, so what is committed is complete but for rows that share the last value.
@@ -166,8 +167,11 @@ class SqliteSource:
 
 
 def _raise(error: sqlite3.Error, path: Path) -> NoReturn:
-    """The driver's error in our words. Its text names tables and columns, never values."""
+    """The driver's error in our words. Its text names tables and columns, and values only where it cannot decode one."""
     said, name = str(error), getattr(error, "sqlite_errorname", "")
+    if "decode" in said:
+        raise SourceRejected("a key of the table is text that is not UTF-8, so its rows cannot be told apart", path=str(path),
+                             remedy="Repair the value at the source.") from None  # its text quotes the value
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_INTERRUPT")):
         raise SourceUnavailable("the SQLite file is locked or the statement passed its time limit", path=str(path), said=said,
                                 remedy="Try again when its writer is done.") from None  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +32,20 @@ class SqliteTable:
 
 def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+@contextmanager
+def lenient_text(connection: sqlite3.Connection) -> Iterator[None]:
+    """Text that is not UTF-8 comes with its odd bytes as lone surrogates, by which its row is rejected, instead of failing.
+
+    Each text then passes through Python, so it is the second try where speed matters.
+    """
+    strict = connection.text_factory
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    try:
+        yield
+    finally:
+        connection.text_factory = strict
 
 
 def load_table(connection: sqlite3.Connection, name: str) -> SqliteTable | None:

@@ -105,7 +105,7 @@ def from_micros(micros: int) -> datetime:
 
 
 def _instants(values: Sequence[Any]) -> pl.Series:
-    texts = pl.Series("value", [value if isinstance(value, str) else None for value in values], pl.String)
+    texts = pl.Series("value", [value if isinstance(value, str) and value.isascii() else None for value in values], pl.String)
     return texts.to_frame().select(micros_expr("value", pl.String()).alias("value")).to_series()
 
 
