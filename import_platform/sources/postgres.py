@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from import_platform.core.cursor import CursorValue
 from import_platform.core.layout import ColumnRange
 from import_platform.core.table import PartitionSpec, TableInfo
 from import_platform.errors import SourceRejected

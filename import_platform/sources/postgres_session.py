@@ -9,10 +9,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-import adbc_driver_manager.dbapi as dbapi
 import adbc_driver_postgresql.dbapi as driver
 import pyarrow as pa
-from adbc_driver_manager import DatabaseError
+from adbc_driver_manager import DatabaseError, dbapi
 from adbc_driver_postgresql import StatementOptions
 
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable

@@ -79,8 +79,7 @@ _RULES: dict[str, tuple[pa.DataType, str]] = {
 }
 
 _ORDERED = frozenset(
-    "int2 int4 int8 float4 float8 numeric bool text varchar bpchar name uuid date time timetz timestamp timestamptz interval"
-    " bytea oid inet cidr macaddr macaddr8 bit varbit pg_lsn".split()
+    ["int2", "int4", "int8", "float4", "float8", "numeric", "bool", "text", "varchar", "bpchar", "name", "uuid", "date", "time", "timetz", "timestamp", "timestamptz", "interval", "bytea", "oid", "inet", "cidr", "macaddr", "macaddr8", "bit", "varbit", "pg_lsn"]
 )
 _TEXT = frozenset(("text", "varchar", "bpchar", "name", "citext"))
 _EXACT_AS_FETCHED = frozenset(("int2", "int4", "int8", "text", "varchar", "uuid"))

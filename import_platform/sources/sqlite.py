@@ -170,8 +170,11 @@ def _raise(error: sqlite3.Error, path: Path) -> NoReturn:
     """The driver's error in our words. Its text names tables and columns, and values only where it cannot decode one."""
     said, name = str(error), getattr(error, "sqlite_errorname", "")
     if "decode" in said:
-        raise SourceRejected("a key of the table is text that is not UTF-8, so its rows cannot be told apart", path=str(path),
-                             remedy="Repair the value at the source.") from None  # its text quotes the value
+        raise SourceRejected(
+            "a key of the table is text that is not UTF-8, so its rows cannot be told apart",
+            path=str(path),
+            remedy="Repair the value at the source.",
+        ) from None  # its text quotes the value
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_INTERRUPT")):
         raise SourceUnavailable("the SQLite file is locked or the statement passed its time limit", path=str(path), said=said,
                                 remedy="Try again when its writer is done.") from None  # fmt: skip

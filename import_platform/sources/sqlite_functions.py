@@ -39,7 +39,9 @@ def base_name_sql(partition: TimePartition | NumberPartition, dtype: pa.DataType
     if isinstance(partition, NumberPartition):
         return f"{_NUMBER_BASE}({quote(partition.column)}, {partition.width})"
     micros = comparable(partition.column, dtype)
-    if pa.types.is_date(dtype):  # the last day has no end that could be written, so it counts as absurd: see column_range
+    if pa.types.is_date(
+        dtype
+    ):  # the last day has no end that could be written, so it counts as absurd: see column_range
         micros = f"nullif({micros}, {instant_micros(date.max.isoformat())})"
     # Rounded down to whole seconds, also before 1970, where `/` alone would round up.
     seconds = f"({micros} - (({micros} % 1000000) + 1000000) % 1000000) / 1000000"

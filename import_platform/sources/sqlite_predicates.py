@@ -83,11 +83,7 @@ def _compare(
     if pa.types.is_timestamp(dtype) or pa.types.is_date(dtype):
         instant = bound if isinstance(bound, datetime) else datetime(bound.year, bound.month, bound.day, tzinfo=UTC)
         bound = (instant - _EPOCH) // timedelta(microseconds=1)
-    elif not isinstance(bound, (int, str)):
-        bound = float(bound)
-    elif isinstance(bound, int) and not -(2**63) <= bound < 2**63:
-        bound = float(bound)
-    elif pa.types.is_floating(dtype):
+    elif not isinstance(bound, (int, str)) or (isinstance(bound, int) and not -(2**63) <= bound < 2**63) or pa.types.is_floating(dtype):
         bound = float(bound)
     parts.append(f"{comparable(column, dtype)} {operator} ?")
     parameters.append(bound)

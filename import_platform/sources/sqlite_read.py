@@ -55,7 +55,9 @@ def _phases(table: SqliteTable, request: ReadRequest) -> list[_Phase]:
     nullable = [quote(name) for name in request.primary_key if name in table.nullable]
     if not tie and not unique:
         return []
-    phases = [_Phase("after", keys if unique and keys else (*keys, *tie), tuple(f"{name} IS NOT NULL" for name in nullable))]
+    phases = [
+        _Phase("after", keys if unique and keys else (*keys, *tie), tuple(f"{name} IS NOT NULL" for name in nullable))
+    ]
     if nullable:
         phases.append(_Phase("nulls", tie, (f"({' OR '.join(f'{name} IS NULL' for name in nullable)})",)))
     return phases

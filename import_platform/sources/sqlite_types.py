@@ -105,14 +105,18 @@ def from_micros(micros: int) -> datetime:
 
 
 def _instants(values: Sequence[Any]) -> pl.Series:
-    texts = pl.Series("value", [value if isinstance(value, str) and value.isascii() else None for value in values], pl.String)
+    texts = pl.Series(
+        "value", [value if isinstance(value, str) and value.isascii() else None for value in values], pl.String
+    )
     return texts.to_frame().select(micros_expr("value", pl.String()).alias("value")).to_series()
 
 
 def _instant_array(values: Sequence[Any], target: pa.DataType) -> tuple[pa.Array, list[int]]:
     micros = _instants(values)
     if pa.types.is_date(target):
-        days = micros.to_frame().select(pl.when(pl.col("value") % _MICROS_PER_DAY == 0).then(pl.col("value") // _MICROS_PER_DAY))
+        days = micros.to_frame().select(
+            pl.when(pl.col("value") % _MICROS_PER_DAY == 0).then(pl.col("value") // _MICROS_PER_DAY)
+        )
         result = days.to_series().cast(pl.Int32).to_arrow().cast(target)
     else:
         result = micros.to_arrow().cast(target)

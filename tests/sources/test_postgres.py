@@ -95,7 +95,9 @@ class TestCeiling:
 
     def test_sessions_that_the_user_may_not_see_into_hold_it_back(self, orders: Database) -> None:
         orders.execute(
-            "DROP ROLE IF EXISTS plain_reader", "CREATE ROLE plain_reader LOGIN PASSWORD 'pw'", "GRANT SELECT ON t TO plain_reader"
+            "DROP ROLE IF EXISTS plain_reader",
+            "CREATE ROLE plain_reader LOGIN PASSWORD 'pw'",
+            "GRANT SELECT ON t TO plain_reader",
         )
         orders.execute("INSERT INTO t VALUES (101, clock_timestamp())")
         limited = Database(orders.as_user("plain_reader", "pw"))
@@ -139,14 +141,18 @@ class TestWideRows:
             assert {row[4] for row in rows_of(pages)} == {7}
 
     def test_a_small_limit_is_kept_where_nothing_is_stored_out_of_line(self, postgres: Database) -> None:
-        postgres.execute("CREATE TABLE t (k text PRIMARY KEY, v text)", "INSERT INTO t VALUES ('a', 'x'), ('b', repeat('y', 1500))")
+        postgres.execute(
+            "CREATE TABLE t (k text PRIMARY KEY, v text)", "INSERT INTO t VALUES ('a', 'x'), ('b', repeat('y', 1500))"
+        )
         source = open_source(postgres)
         pages = list(source.read(request(info_of(source, "t"), row_bytes_max=1000)))
         assert rows_of(pages) == [("a", "x")]
         assert [row.key for page in pages for row in page.rejected] == [{"k": "b"}]
 
     def test_a_wide_key_still_names_its_row(self, postgres: Database) -> None:
-        postgres.execute("CREATE TABLE t (k text, v text NOT NULL)", "INSERT INTO t VALUES (repeat('k', 3000), 'v'), ('b', 'v')")
+        postgres.execute(
+            "CREATE TABLE t (k text, v text NOT NULL)", "INSERT INTO t VALUES (repeat('k', 3000), 'v'), ('b', 'v')"
+        )
         source = open_source(postgres)
         pages = list(source.read(request(info_of(source, "t"), primary_key=("k",), row_bytes_max=1000)))
         assert [row.key for page in pages for row in page.rejected] == [{"k": "k" * 3000}]
@@ -156,7 +162,9 @@ class TestWideRows:
         kinds = ["int", "numeric(9,2)", "text", "timestamptz", "date"]
         columns = ", ".join(f"c{n} {kinds[n % 5]}" for n in range(1, 1600))
         postgres.execute(f"CREATE TABLE t (id int PRIMARY KEY, {columns})")
-        postgres.execute("INSERT INTO t (id, c1599, c1, c2) SELECT n, '2024-01-01', n / 7.0, 'x' FROM generate_series(1, 60) n")
+        postgres.execute(
+            "INSERT INTO t (id, c1599, c1, c2) SELECT n, '2024-01-01', n / 7.0, 'x' FROM generate_series(1, 60) n"
+        )
         source = open_source(postgres)
         info = info_of(source, "t")
         pages = list(source.read(request(info, page_bytes=100_000, row_bytes_max=limit)))
@@ -177,7 +185,10 @@ class TestKeyless:
         assert caught.value.retryable
 
     def test_one_read_sees_one_moment(self, postgres: Database) -> None:
-        postgres.execute("CREATE TABLE t (n int, filler text)", "INSERT INTO t SELECT n, repeat('x', 500) FROM generate_series(1, 3000) n")
+        postgres.execute(
+            "CREATE TABLE t (n int, filler text)",
+            "INSERT INTO t SELECT n, repeat('x', 500) FROM generate_series(1, 3000) n",
+        )
         source = open_source(postgres)
         pages = source.read(request(info_of(source, "t"), page_bytes=100_000))
         first = next(pages)
@@ -200,8 +211,16 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("change", "kind", "words"),
         [
-            (lambda dsn: dsn.replace("postgres:", "postgres:wrong-"), SourceRejected, "refused the user or its password"),
-            (lambda dsn: dsn.replace("//postgres:", "//nobody-here:"), SourceRejected, "refused the user or its password"),
+            (
+                lambda dsn: dsn.replace("postgres:", "postgres:wrong-"),
+                SourceRejected,
+                "refused the user or its password",
+            ),
+            (
+                lambda dsn: dsn.replace("//postgres:", "//nobody-here:"),
+                SourceRejected,
+                "refused the user or its password",
+            ),
             (lambda dsn: f"{dsn.rpartition('/')[0]}/nowhere", SourceRejected, "no such database"),
             (lambda dsn: f"{dsn.rpartition(':')[0]}:1/x", SourceUnavailable, "cannot be reached"),
             (lambda dsn: "postgresql://u:hidden-secret@no-such-host.invalid/x", SourceUnavailable, "cannot be reached"),
@@ -248,11 +267,16 @@ class TestErrors:
         info = info_of(source, "t")
         pages = source.read(request(info, page_bytes=1_000_000))
         first = next(pages)
-        postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'import_platform'")
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'import_platform'"
+        )
         with pytest.raises(SourceUnavailable) as caught:
             list(pages)
         assert caught.value.retryable
-        assert len(rows_of(source.read(request(info, after=first.token, page_bytes=1_000_000)))) == 20000 - first.batch.num_rows
+        assert (
+            len(rows_of(source.read(request(info, after=first.token, page_bytes=1_000_000))))
+            == 20000 - first.batch.num_rows
+        )
 
     def test_a_count_that_takes_too_long_is_unavailable(self, postgres: Database) -> None:
         postgres.execute("CREATE VIEW v AS SELECT 1 AS a FROM pg_sleep(30)")
@@ -266,7 +290,11 @@ class TestErrors:
             source.bucket_counts(info, [EVERYTHING], timeout_seconds=0.2)
 
     def test_a_value_in_a_failing_view_does_not_reach_the_message(self, postgres: Database) -> None:
-        postgres.execute("CREATE TABLE t (v text)", "INSERT INTO t VALUES ('private-value')", "CREATE VIEW v AS SELECT v::int AS n FROM t")
+        postgres.execute(
+            "CREATE TABLE t (v text)",
+            "INSERT INTO t VALUES ('private-value')",
+            "CREATE VIEW v AS SELECT v::int AS n FROM t",
+        )
         source = open_source(postgres)
         with pytest.raises(SourceRejected) as caught:
             list(source.read(request(info_of(source, "v"))))
@@ -296,7 +324,11 @@ def test_a_dsn_keeps_its_own_parameters(postgres: Database) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(texts=st.lists(st.text(st.characters(blacklist_characters="\x00", blacklist_categories=["Cs"])), min_size=1, max_size=20))
+@given(
+    texts=st.lists(
+        st.text(st.characters(blacklist_characters="\x00", blacklist_categories=["Cs"])), min_size=1, max_size=20
+    )
+)
 def test_any_text_passes_as_a_literal_and_as_a_name(postgres_server: str, texts: list[str]) -> None:
     named = [text for text in texts if 0 < len(text.encode()) < 60]
     values = ", ".join(f"({literal(text)})" for text in texts)

@@ -55,7 +55,10 @@ def test_dropped_and_generated_columns_and_domains_over_never_null(postgres: Dat
     )
     source = open_source(postgres)
     info = info_of(source, "t")
-    assert [(c.name, c.source_type, c.nullable) for c in info.columns] == [("a", "integer", False), ("b", "integer", True)]
+    assert [(c.name, c.source_type, c.nullable) for c in info.columns] == [
+        ("a", "integer", False),
+        ("b", "integer", True),
+    ]
     assert rows_of(source.read(request(info))) == [(1, 2)]
 
 
@@ -151,7 +154,9 @@ def test_an_analyzed_table_gives_its_range_from_the_statistics(postgres: Databas
 def test_a_locked_table_stays_unknown_and_holds_nothing_up(postgres: Database) -> None:
     import psycopg
 
-    postgres.execute("CREATE TABLE a (id int)", "CREATE TABLE b (id int)", "INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (1)")
+    postgres.execute(
+        "CREATE TABLE a (id int)", "CREATE TABLE b (id int)", "INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (1)"
+    )
     with psycopg.connect(postgres.dsn) as blocker:
         blocker.execute("LOCK TABLE a IN ACCESS EXCLUSIVE MODE")
         assert [info.name for info in open_source(postgres).discover()] == ["a", "b"]

@@ -127,8 +127,12 @@ def test_a_nan_of_a_float_is_kept(postgres: Database) -> None:
     ],
 )
 def test_a_number_that_does_not_fit_is_a_rejected_row(postgres: Database, kind: str, misfits: list[str]) -> None:
-    postgres.execute(f"CREATE TABLE t (id int PRIMARY KEY, v {kind}, note text)", "INSERT INTO t VALUES (0, 1.50, 'ok')")
-    postgres.insert("INSERT INTO t VALUES (%s, %s::text::numeric, 'bad')", [(n + 1, text) for n, text in enumerate(misfits)])
+    postgres.execute(
+        f"CREATE TABLE t (id int PRIMARY KEY, v {kind}, note text)", "INSERT INTO t VALUES (0, 1.50, 'ok')"
+    )
+    postgres.insert(
+        "INSERT INTO t VALUES (%s, %s::text::numeric, 'bad')", [(n + 1, text) for n, text in enumerate(misfits)]
+    )
     source = PostgresSource({"dsn": postgres.dsn})
     pages = list(source.read(request(info_of(source, "t"))))
     assert rows_of(pages) == [(0, Decimal("1.50"), "ok")]
@@ -152,7 +156,9 @@ def test_a_keyless_table_rejects_a_row_with_the_row_itself(postgres: Database) -
 
 def test_text_that_is_not_utf8_is_a_rejected_row(postgres_server: str) -> None:
     admin = Database(postgres_server)
-    admin.execute("DROP DATABASE IF EXISTS ascii", "CREATE DATABASE ascii ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    admin.execute(
+        "DROP DATABASE IF EXISTS ascii", "CREATE DATABASE ascii ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0"
+    )
     database = Database(f"{postgres_server.rpartition('/')[0]}/ascii")
     database.execute(
         "CREATE TABLE t (id int PRIMARY KEY, v text)",
@@ -171,7 +177,10 @@ def test_text_that_is_not_utf8_is_a_rejected_row(postgres_server: str) -> None:
         ("uuid", [f"00000000-0000-0000-0000-{n:012x}" for n in range(40)]),
         ("numeric", [f"{n}.{n:018d}" for n in range(40)]),
         ("numeric(50,4)", [f"{n}.5" for n in range(40)]),
-        ("timestamptz", ["-infinity", "infinity", "0044-03-15 BC", *(f"2024-01-01 00:00:00.{n:06d}+00" for n in range(40))]),
+        (
+            "timestamptz",
+            ["-infinity", "infinity", "0044-03-15 BC", *(f"2024-01-01 00:00:00.{n:06d}+00" for n in range(40))],
+        ),
         ("date", ["-infinity", "infinity", *(f"2024-01-{n:02d}" for n in range(1, 32))]),
         ("interval", [f"{n} days {n} hours" for n in range(40)]),
         ("float8", ["NaN", "-infinity", "infinity", "-0.1", *(f"{n}.1" for n in range(40))]),
@@ -191,9 +200,9 @@ def test_a_read_goes_on_behind_a_key_of_any_type(postgres: Database, kind: str, 
     source = PostgresSource({"dsn": postgres.dsn})
     read: ReadRequest = request(info_of(source, "t"), page_bytes=20)
     pages = list(source.read(read))
-    assert {row[1] for row in rows_of(pages)} | {int(json.loads(r.row or "")["n"]) for p in pages for r in p.rejected} == set(
-        range(len(values))
-    )
+    assert {row[1] for row in rows_of(pages)} | {
+        int(json.loads(r.row or "")["n"]) for p in pages for r in p.rejected
+    } == set(range(len(values)))
     middle = len(pages) // 2
     rest = source.read(request(info_of(source, "t"), after=pages[middle].token))
     assert [row[1] for row in rows_of(rest)] == [row[1] for row in rows_of(pages[middle + 1 :])]

@@ -85,7 +85,9 @@ def test_a_value_fits_its_column_or_is_a_rejected_row(
     assert all(json.loads(row.row or "")["v"] for row in rejected)
 
 
-@pytest.mark.parametrize(("values", "expected"), [([1709200800, 5], "int64"), (["soon", "2024-01-01"], "string"), ([1.5, 2], "string")])
+@pytest.mark.parametrize(
+    ("values", "expected"), [([1709200800, 5], "int64"), (["soon", "2024-01-01"], "string"), ([1.5, 2], "string")]
+)
 def test_a_date_column_that_holds_no_dates_is_what_it_holds(path: Path, values: list[Any], expected: str) -> None:
     execute(path, "CREATE TABLE t (v DATETIME)")
     with sqlite3.connect(path) as connection:
@@ -123,7 +125,9 @@ def test_the_key_is_the_primary_key_or_a_never_null_unique_index(
 
 
 def test_a_table_without_rowid_and_one_that_hides_the_rowid_are_read_in_pages(path: Path) -> None:
-    execute(path, "CREATE TABLE w (k TEXT PRIMARY KEY, n INT) WITHOUT ROWID", "CREATE TABLE h (rowid TEXT, _rowid_ TEXT)")
+    execute(
+        path, "CREATE TABLE w (k TEXT PRIMARY KEY, n INT) WITHOUT ROWID", "CREATE TABLE h (rowid TEXT, _rowid_ TEXT)"
+    )
     with sqlite3.connect(path) as connection:
         connection.executemany("INSERT INTO w VALUES (?, ?)", [(f"k{n:03}", n) for n in range(100)])
         connection.executemany("INSERT INTO h VALUES ('same', ?)", [(f"{n}",) for n in range(100)])
@@ -132,9 +136,9 @@ def test_a_table_without_rowid_and_one_that_hides_the_rowid_are_read_in_pages(pa
         pages = list(source.read(request(info_of(source, table), primary_key=key, page_bytes=100)))
         assert len(pages) > 3
         assert len(set(rows_of(pages))) == 100
-        assert len(rows_of(source.read(request(info_of(source, table), primary_key=key, after=pages[2].token)))) == 100 - len(
-            rows_of(pages[:3])
-        )
+        assert len(
+            rows_of(source.read(request(info_of(source, table), primary_key=key, after=pages[2].token)))
+        ) == 100 - len(rows_of(pages[:3]))
 
 
 def test_views_are_found_by_name_and_end_with_one_token(path: Path) -> None:
@@ -208,7 +212,9 @@ def test_a_count_that_takes_too_long_is_unavailable(path: Path) -> None:
     st.sampled_from(["auto", "seconds", "milliseconds", "microseconds", "minutes"]),
     st.sampled_from(["", "Z", "+05:30", "-11:00"]),
 )
-def test_one_value_and_a_column_of_them_are_read_alike(instant: datetime, separator: str, precision: str, zone: str) -> None:
+def test_one_value_and_a_column_of_them_are_read_alike(
+    instant: datetime, separator: str, precision: str, zone: str
+) -> None:
     text = instant.isoformat(sep=separator, timespec=precision) + zone
     array, bad = to_array([text], TIMESTAMP)
     assert array.cast(pa.int64()).to_pylist() == [instant_micros(text)]
