@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
@@ -68,7 +67,7 @@ def run_demo(*, console: Console, folder: Path | None = None, months: int | None
     place = demo_place(folder)
     began = time.monotonic()
     try:
-        with _signals_interrupt(), _quiet_dagster(), environment(place.environment):
+        with _signals_interrupt(), environment(place.environment):
             memory_budget(read_settings().memory)  # refuses a budget under which every table would fail
             console.print("[bold]import_platform demo[/]: a real database, imported into Delta Lake and kept fresh")
             _run(place, console, months)
@@ -205,15 +204,3 @@ def _signals_interrupt() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _quiet_dagster() -> Iterator[None]:
-    """Dagster's own console lines stay away; its run history keeps every event."""
-    logger = logging.getLogger("dagster")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
