@@ -1,1 +1,3 @@
-from tests.dagster_project import project  # noqa: F401
+from tests.dagster_project import empty_home, project
+
+__all__ = ["empty_home", "project"]

@@ -108,7 +108,7 @@ def test_an_unset_variable_fails_its_source_with_a_sentence(project, monkeypatch
 def test_a_word_that_names_nothing_is_answered_with_what_there_is(project, word, hint):
     with pytest.raises(ConfigError, match=hint):
         _sync(project, word)
-    assert not project.home.exists(), "nothing may be created for a typing error"
+    assert not (project.root / "lake").exists(), "nothing may be created for a typing error"
 
 
 def test_tables_are_reported_in_the_order_they_were_named(project):

@@ -9,7 +9,9 @@ import pytest
 from import_platform.errors import ConfigError
 from import_platform.resources.connection import Connection, foreign_templates
 
-SHOP = Connection({"kind": "postgres", "dsn": "postgres://reader:{{ env.SHOP_PASSWORD }}@db/shop", "schemas": ["{{env('SCHEMA')}}"]})
+SHOP = Connection(
+    {"kind": "postgres", "dsn": "postgres://reader:{{ env.SHOP_PASSWORD }}@db/shop", "schemas": ["{{env('SCHEMA')}}"]}
+)
 
 
 def test_a_variable_is_resolved_when_asked_for_and_not_before():
@@ -42,8 +44,15 @@ def test_a_connection_travels_between_processes():
 
 
 def test_numbers_and_flags_stay_what_they_are():
-    connection = Connection({"kind": "x", "port": 5432, "tls": True, "options": {"timeout": 3.5, "name": "{{ env.A }}"}})
-    assert connection.resolve({"A": "b"}) == {"kind": "x", "port": 5432, "tls": True, "options": {"timeout": 3.5, "name": "b"}}
+    connection = Connection(
+        {"kind": "x", "port": 5432, "tls": True, "options": {"timeout": 3.5, "name": "{{ env.A }}"}}
+    )
+    assert connection.resolve({"A": "b"}) == {
+        "kind": "x",
+        "port": 5432,
+        "tls": True,
+        "options": {"timeout": 3.5, "name": "b"},
+    }
 
 
 def test_templates_of_another_kind_are_found_by_their_key_path():

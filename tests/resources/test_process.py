@@ -10,7 +10,9 @@ PRINT_TAGS = "import json; from import_platform.resources.process import process
 
 
 def _child(code):
-    return subprocess.Popen([sys.executable, "-c", PRINT_TAGS + code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", PRINT_TAGS + code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    )
 
 
 def test_a_running_process_is_not_gone_and_a_killed_one_is():

@@ -66,7 +66,11 @@ def test_another_folder_gives_the_same_lake(tmp_path):
     code = "from import_platform.resources.project import read_settings as s; print(s({}).lake_uri, s({}).home)"
     seen = {
         subprocess.run(
-            [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
             env={"PYTHONPATH": str(PACKAGE_FOLDER.parent)},
         ).stdout
         for folder in (PACKAGE_FOLDER.parent, PACKAGE_FOLDER / "core", tmp_path)
@@ -75,15 +79,21 @@ def test_another_folder_gives_the_same_lake(tmp_path):
 
 
 def test_no_project_anywhere_is_a_sentence_with_a_remedy(tmp_path, monkeypatch):
-    monkeypatch.setattr("import_platform.resources.project.PACKAGE_FOLDER", tmp_path / "site-packages" / "import_platform")
+    monkeypatch.setattr(
+        "import_platform.resources.project.PACKAGE_FOLDER", tmp_path / "site-packages" / "import_platform"
+    )
     with pytest.raises(ConfigError, match="no project was found") as raised:
         read_settings({}, tmp_path)
     assert ".import_platform" in raised.value.remedy
 
 
 def test_absolute_settings_need_no_project(tmp_path, monkeypatch):
-    monkeypatch.setattr("import_platform.resources.project.PACKAGE_FOLDER", tmp_path / "site-packages" / "import_platform")
-    settings = read_settings({"IMPORT_PLATFORM_LAKE": "s3://bucket/lake", "DAGSTER_HOME": str(tmp_path / "home")}, tmp_path)
+    monkeypatch.setattr(
+        "import_platform.resources.project.PACKAGE_FOLDER", tmp_path / "site-packages" / "import_platform"
+    )
+    settings = read_settings(
+        {"IMPORT_PLATFORM_LAKE": "s3://bucket/lake", "DAGSTER_HOME": str(tmp_path / "home")}, tmp_path
+    )
     assert (settings.lake_uri, settings.home) == ("s3://bucket/lake", tmp_path / "home")
 
 

@@ -6,8 +6,13 @@ import pytest
 from import_platform.core.table import ColumnInfo, TableInfo
 from import_platform.resources.snapshots import load_snapshot, save_snapshot
 
-ORDERS = TableInfo("public", "orders", (ColumnInfo("id", pa.int64(), "bigint", nullable=False),
-                                        ColumnInfo("note", pa.string(), "text")), ("id",), row_estimate=12)
+ORDERS = TableInfo(
+    "public",
+    "orders",
+    (ColumnInfo("id", pa.int64(), "bigint", nullable=False), ColumnInfo("note", pa.string(), "text")),
+    ("id",),
+    row_estimate=12,
+)
 
 
 def test_what_was_saved_is_loaded(tmp_path):

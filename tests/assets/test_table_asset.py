@@ -1,0 +1,142 @@
+"""An asset is a table: its page, its runs without a key, and its runs with one."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from import_platform.assets.table_asset import layout
+from import_platform.core.report import Status
+from import_platform.core.table import Granularity, HashPartition, NumberPartition, TimePartition
+from import_platform.errors import SourceUnavailable
+from import_platform.pipeline import sync
+from import_platform.resources.session import Session, session
+from tests.dagster_project import SHOP
+
+ORDERS = dg.AssetKey(["shop", "orders"])
+
+
+@pytest.fixture
+def repository(project):
+    [source] = project.sources().sources
+    return source.definitions().get_repository_def()
+
+
+@pytest.fixture
+def run(project, repository):
+    """Materializes the orders as the UI does, and gives (result, instance)."""
+    with project.instance() as instance:
+
+        def run(**options):
+            job = repository.get_implicit_global_asset_job_def()
+            result = job.execute_in_process(
+                instance=instance, asset_selection=[ORDERS], raise_on_error=False, **options
+            )
+            return result, instance
+
+        yield run
+
+
+def test_the_page_of_a_table_shows_how_it_is_kept(repository):
+    spec = repository.assets_defs_by_key[ORDERS].specs_by_key[ORDERS]
+    assert spec.group_name == "shop"
+    assert spec.kinds == {"sqlite", "deltalake"}
+    assert (
+        "Sync mode: incremental by `updated_at`. Primary key: id. Partitions: month of `created_at`."
+        in spec.description
+    )
+    assert "/jobs/sync_shop_now/playground/setup?config=tables" in spec.description
+    [reference] = spec.metadata["dagster/code_references"].code_references
+    assert (reference.file_path.endswith("defs/shop/defs.yaml"), reference.line_number) == (True, 7)
+
+
+def test_each_table_has_its_own_partitions_pool_and_backfills_of_one_key(repository):
+    asset = repository.assets_defs_by_key[ORDERS]
+    assert asset.partitions_def == dg.DynamicPartitionsDefinition(name="shop/orders")
+    assert asset.backfill_policy == dg.BackfillPolicy.multi_run(1)
+    assert asset.op.pool == "delta/shop/orders"
+
+
+def test_a_schedule_makes_a_table_stale_and_none_does_not(project, repository):
+    spec = repository.assets_defs_by_key[ORDERS].specs_by_key[ORDERS]
+    assert spec.freshness_policy.fail_window.to_timedelta().total_seconds() == 2 * 15 * 60 + 3600
+    project.declare(SHOP.replace('  schedule: "*/15 * * * *"\n', ""))
+    [source] = project.sources().sources
+    assets = source.definitions().get_repository_def().assets_defs_by_key
+    assert assets[ORDERS].specs_by_key[ORDERS].freshness_policy is None
+
+
+def test_a_run_without_a_key_is_a_sync(run, project):
+    result, instance = run()
+    assert result.success
+    assert pl.read_delta(str(project.root / "lake/shop/orders")).height == 400
+    assert len(result.get_asset_check_evaluations()) == 3
+    assert instance.get_latest_materialization_event(ORDERS).asset_materialization.partition is None
+
+
+def test_a_run_with_a_key_loads_that_partition_and_the_key_turns_green(run, project):
+    run()
+    project.sql("delete from orders where created_at like '2025-02%'")
+    result, instance = run(partition_key="2025-02")
+    assert result.success
+    assert pl.read_delta(str(project.root / "lake/shop/orders")).height == 300
+    assert instance.get_latest_materialization_event(ORDERS).asset_materialization.partition == "2025-02"
+
+
+def test_a_backfill_names_its_one_key_by_a_range(run, project):
+    run()
+    project.sql("delete from orders where created_at like '2025-03%'")
+    tags = {"dagster/asset_partition_range_start": "2025-03", "dagster/asset_partition_range_end": "2025-03"}
+    result, _ = run(tags=tags)
+    assert result.success
+    assert pl.read_delta(str(project.root / "lake/shop/orders")).height == 300
+
+
+def test_the_run_says_which_process_works_on_it(run):
+    result, instance = run()
+    tags = instance.get_run_by_id(result.run_id).tags
+    assert {"import_platform/host", "import_platform/process"} <= set(tags)
+
+
+def test_a_source_that_comes_back_is_waited_for(run, monkeypatch):
+    tries = []
+    real = sync.sync_table
+
+    def flaky(context, **options):
+        tries.append(context.table_id)
+        if len(tries) == 1:
+            raise SourceUnavailable("it went away", remedy="Wait.")
+        return real(context, **options)
+
+    monkeypatch.setattr("import_platform.assets.materialize.sync_table", flaky)
+    monkeypatch.setattr("import_platform.assets.failure.OUTAGE_PAUSES_SECONDS", (0.1,))
+    result, _ = run()
+    assert (result.success, len(tries)) == (True, 2)
+
+
+def test_an_unexpected_error_leaves_no_value_in_the_history(run, monkeypatch, project):
+    def broken(context, **options):
+        raise RuntimeError("row 17: canary-5ecret")
+
+    monkeypatch.setattr("import_platform.assets.materialize.sync_table", broken)
+    with session(Session()) as mine:
+        result, instance = run()
+    assert not result.success
+    assert mine.reports["shop/orders"].status is Status.FAILED
+    assert "internal error: RuntimeError" in mine.reports["shop/orders"].error
+    assert not [path for path in project.home.rglob("*") if path.is_file() and b"canary-5ecret" in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("partition", "words"),
+    [
+        (TimePartition("at", Granularity.DAY), "day of `at`"),
+        (NumberPartition("id", 1_000_000), "1,000,000 values of `id` each"),
+        (HashPartition(4), "16 by hash of the key"),
+        (HashPartition(0), "one for all rows"),
+        (None, "chosen at the first sync"),
+    ],
+)
+def test_layouts_in_words(partition, words):
+    assert layout(partition) == words
