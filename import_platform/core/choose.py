@@ -28,10 +28,30 @@ from import_platform.core.table import (
 from import_platform.errors import ConfigError
 
 UPDATED_NAMES = (
-    "updated_at", "modified_at", "last_updated_at", "last_modified_at", "changed_at", "updated_on", "modified_on",
-    "update_time", "modified_time", "updated", "modified", "last_updated", "last_modified", "last_update", "update_date",
-    "modified_date", "date_updated", "date_modified", "modifieddate", "lastmodified", "updatedat", "modifiedat", "mtime",
-)  # fmt: skip
+    "updated_at",
+    "modified_at",
+    "last_updated_at",
+    "last_modified_at",
+    "changed_at",
+    "updated_on",
+    "modified_on",
+    "update_time",
+    "modified_time",
+    "updated",
+    "modified",
+    "last_updated",
+    "last_modified",
+    "last_update",
+    "update_date",
+    "modified_date",
+    "date_updated",
+    "date_modified",
+    "modifieddate",
+    "lastmodified",
+    "updatedat",
+    "modifiedat",
+    "mtime",
+)
 """Columns that applications set on every change, best first; compared in lower case."""
 
 
@@ -60,24 +80,39 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo) -> TableSpec:
     sync, cursor, sync_reason = _sync(declared, info, primary_key)
     partition, partition_reason = _partition(declared, info, primary_key)
     return TableSpec(
-        source=source, name=declared.name, info=info, sync=sync, cursor=cursor, primary_key=primary_key,
-        partition=partition, reasons=(sync_reason, key_reason, partition_reason),
-    )  # fmt: skip
+        source=source,
+        name=declared.name,
+        info=info,
+        sync=sync,
+        cursor=cursor,
+        primary_key=primary_key,
+        partition=partition,
+        reasons=(sync_reason, key_reason, partition_reason),
+    )
 
 
 def _check_columns(info: TableInfo) -> None:
     if not info.columns:
-        raise ConfigError("the source's user may not read any column of this table", table=info.name_in_lake,
-                          remedy="Grant SELECT on it to the user, or leave the table out.")  # fmt: skip
+        raise ConfigError(
+            "the source's user may not read any column of this table",
+            table=info.name_in_lake,
+            remedy="Grant SELECT on it to the user, or leave the table out.",
+        )
     folded = Counter(column.name.lower() for column in info.columns)
     if folded[PARTITION_COLUMN]:
-        raise ConfigError(f"a source column is called {PARTITION_COLUMN}, which names the partition in the lake",
-                          table=info.name_in_lake,
-                          remedy="Rename it at the source, or import a view that gives it another name.")  # fmt: skip
+        raise ConfigError(
+            f"a source column is called {PARTITION_COLUMN}, which names the partition in the lake",
+            table=info.name_in_lake,
+            remedy="Rename it at the source, or import a view that gives it another name.",
+        )
     clash = sorted(column.name for column in info.columns if folded[column.name.lower()] > 1)
     if clash:
-        raise ConfigError("column names differ only by case, which Delta tables cannot hold", table=info.name_in_lake,
-                          columns=clash, remedy="Rename one at the source, or import a view that does.")  # fmt: skip
+        raise ConfigError(
+            "column names differ only by case, which Delta tables cannot hold",
+            table=info.name_in_lake,
+            columns=clash,
+            remedy="Rename one at the source, or import a view that does.",
+        )
 
 
 def _primary_key(declared: DeclaredTable, info: TableInfo) -> tuple[tuple[str, ...], str]:
@@ -89,8 +124,12 @@ def _primary_key(declared: DeclaredTable, info: TableInfo) -> tuple[tuple[str, .
         _column(info, name, role="primary key")
     repeated = [name for name, count in Counter(declared.primary_key).items() if count > 1]
     if repeated:
-        raise ConfigError("a primary key names a column twice", table=info.name_in_lake, column=repeated[0],
-                          remedy="Name each column once.")  # fmt: skip
+        raise ConfigError(
+            "a primary key names a column twice",
+            table=info.name_in_lake,
+            column=repeated[0],
+            remedy="Name each column once.",
+        )
     named = ", ".join(declared.primary_key)
     return declared.primary_key, f"primary key {named}: declared" if named else "no primary key: declared"
 
@@ -98,9 +137,11 @@ def _primary_key(declared: DeclaredTable, info: TableInfo) -> tuple[tuple[str, .
 def _sync(declared: DeclaredTable, info: TableInfo, primary_key: tuple[str, ...]) -> tuple[SyncMode, str | None, str]:
     mode = declared.sync
     if mode is SyncMode.INCREMENTAL and not primary_key:
-        raise ConfigError("incremental needs a primary key, or changed rows would be stored twice",
-                          table=info.name_in_lake,
-                          remedy="Declare primary_key: [column], or sync: append or full_refresh.")  # fmt: skip
+        raise ConfigError(
+            "incremental needs a primary key, or changed rows would be stored twice",
+            table=info.name_in_lake,
+            remedy="Declare primary_key: [column], or sync: append or full_refresh.",
+        )
     if declared.cursor is not None:
         _check_cursor(info, _column(info, declared.cursor, role="cursor"))
     if mode is SyncMode.FULL_REFRESH:
@@ -109,9 +150,12 @@ def _sync(declared: DeclaredTable, info: TableInfo, primary_key: tuple[str, ...]
         return _chosen_sync(declared, info, primary_key)
     cursor = declared.cursor or _cursor_for(mode, info, primary_key)
     if cursor is None:
-        raise ConfigError(f"{mode.value} needs a cursor, and no column says when a row changed", table=info.name_in_lake,
-                          columns=_cursor_names(info),
-                          remedy="Declare cursor: column, or sync: full_refresh.")  # fmt: skip
+        raise ConfigError(
+            f"{mode.value} needs a cursor, and no column says when a row changed",
+            table=info.name_in_lake,
+            columns=_cursor_names(info),
+            remedy="Declare cursor: column, or sync: full_refresh.",
+        )
     return mode, cursor, f"{mode.value} by {cursor}: declared"
 
 
@@ -132,7 +176,7 @@ def _chosen_sync(
 
 
 def _cursor_for(mode: SyncMode, info: TableInfo, primary_key: tuple[str, ...]) -> str | None:
-    """What an incremental or append sync goes by where none is declared; an append may also go by a growing integer key."""
+    """What a sync goes by where no cursor is declared; an append may also go by a growing integer key."""
     updated = _updated_column(info)
     if updated is not None or mode is SyncMode.INCREMENTAL:
         return updated
@@ -152,9 +196,14 @@ def _check_cursor(info: TableInfo, column: ColumnInfo) -> None:
     dtype = column.type
     if is_instant(column) or pa.types.is_integer(dtype) or pa.types.is_decimal(dtype) or pa.types.is_string(dtype):
         return
-    raise ConfigError("a cursor must be a timestamp, date, integer, decimal or text", table=info.name_in_lake,
-                      column=column.name, type=column.source_type, columns=_cursor_names(info),
-                      remedy="Choose another cursor, or sync: full_refresh.")  # fmt: skip
+    raise ConfigError(
+        "a cursor must be a timestamp, date, integer, decimal or text",
+        table=info.name_in_lake,
+        column=column.name,
+        type=column.source_type,
+        columns=_cursor_names(info),
+        remedy="Choose another cursor, or sync: full_refresh.",
+    )
 
 
 def _cursor_names(info: TableInfo) -> list[str]:
@@ -172,12 +221,17 @@ def _partition(declared: DeclaredTable, info: TableInfo, primary_key: tuple[str,
     try:
         check_partition_column(partition, polars_type(column.type))
     except ConfigError as error:
-        raise ConfigError(error.message, remedy=error.remedy, table=info.name_in_lake, column=column.name,
-                          type=column.source_type) from None  # fmt: skip
+        raise ConfigError(
+            error.message, remedy=error.remedy, table=info.name_in_lake, column=column.name, type=column.source_type
+        ) from None
     if isinstance(partition, TimePartition):
         if partition.granularity is Granularity.HOUR and pa.types.is_date(column.type):
-            raise ConfigError("a date column has no hours to partition by", table=info.name_in_lake, column=column.name,
-                              remedy="Use granularity: day or coarser.")  # fmt: skip
+            raise ConfigError(
+                "a date column has no hours to partition by",
+                table=info.name_in_lake,
+                column=column.name,
+                remedy="Use granularity: day or coarser.",
+            )
         return partition, f"one partition per {partition.granularity.value} of {column.name}: declared"
     return partition, f"one partition per {partition.width} values of {column.name}: declared"
 

@@ -22,10 +22,31 @@ from import_platform.core.table import (
 )
 
 CREATED_NAMES = (
-    "created_at", "created_on", "inserted_at", "creation_time", "create_time", "created_time", "created_date",
-    "creation_date", "created", "date_created", "create_date", "createdat", "createddate", "occurred_at", "event_time",
-    "event_at", "event_date", "recorded_at", "ordered_at", "order_date", "placed_at", "started_at", "timestamp", "ts",
-)  # fmt: skip
+    "created_at",
+    "created_on",
+    "inserted_at",
+    "creation_time",
+    "create_time",
+    "created_time",
+    "created_date",
+    "creation_date",
+    "created",
+    "date_created",
+    "create_date",
+    "createdat",
+    "createddate",
+    "occurred_at",
+    "event_time",
+    "event_at",
+    "event_date",
+    "recorded_at",
+    "ordered_at",
+    "order_date",
+    "placed_at",
+    "started_at",
+    "timestamp",
+    "ts",
+)
 """Columns that say when a row began and that applications do not change, best first; compared in lower case."""
 
 SMALL_ROWS = 1000

@@ -116,7 +116,8 @@ class PostgresServer:
             )
 
     def _wait_until_ready(self) -> None:
-        assert self._supervisor is not None and self.data_dir is not None
+        assert self._supervisor is not None
+        assert self.data_dir is not None
         until = time.monotonic() + _START_SECONDS
         while time.monotonic() < until:
             if self._supervisor.poll() is not None:

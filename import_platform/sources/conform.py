@@ -1,6 +1,7 @@
 """Batches as a driver gives them, made to be exactly what the table promises; rows that cannot be are set apart.
 
-All of it is vectorised: the fast path is one Arrow cast per column, and only a column that fails it is looked at by value.
+All of it is vectorised: the fast path is one Arrow cast per column, and only a column that fails it is looked at by
+value.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ ROW_TEXT_MAX = 1 << 16
 def conform(
     raw: pa.RecordBatch, schema: pa.Schema, *, key_of: Callable[[int], Mapping[str, str | None]]
 ) -> tuple[pa.RecordBatch, tuple[RejectedRow, ...]]:
-    """`raw` with its columns, by position, in the types of `schema`, without the rows that do not fit; those come second.
+    """`raw` with its columns, by position, in the types of `schema`, without the rows that do not fit; those come
+    second.
 
     `key_of` gives the primary key values of a row by its position. Peak memory: `raw` plus the result, which share what
     needs no conversion.

@@ -29,7 +29,8 @@ class PgColumn:
 
 @dataclass(frozen=True)
 class PgTable:
-    """One relation as it is now. `key` is the primary key, else the narrowest unique index over columns that are never null.
+    """One relation as it is now. `key` is the primary key, else the narrowest unique index over columns that are never
+    null.
 
     `rows` is the server's estimate (-1: never analyzed), `bytes` counts the table with what is stored out of line, and
     `wide_bytes` the latter alone. A partitioned table's numbers are its partitions' together.
@@ -130,7 +131,7 @@ def _column(row: Mapping[str, Any]) -> PgColumn:
 
 
 def _keys(rows: Sequence[Mapping[str, Any]], columns: Mapping[int, Sequence[PgColumn]]) -> dict[int, tuple[str, ...]]:
-    """The best index of each table: the primary key, else the fewest columns; an index over a nullable column is no key."""
+    """The best index of each table: the primary key, else the fewest columns, of those over columns never null."""
     keys: dict[int, tuple[str, ...]] = {}
     for row in sorted(rows, key=lambda row: (not row["primary"], len(row["columns"]), row["index"])):
         never_null = {column.name for column in columns[row["table"]] if column.not_null}
@@ -161,15 +162,19 @@ WITH locked AS MATERIALIZED (
 )
 SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
        has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT') AS readable,
-       CASE WHEN c.relkind = 'p' THEN coalesce(p.rows, -1) WHEN c.relkind IN ('r', 'm') THEN c.reltuples ELSE -1 END::float8 AS rows,
-       coalesce(p.bytes, CASE WHEN NOT s.free THEN -1 WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) END, -1)::int8 AS bytes,
-       coalesce(p.wide_bytes, CASE WHEN s.free THEN pg_relation_size(nullif(c.reltoastrelid, 0)) END, 0)::int8 AS wide_bytes
+       CASE WHEN c.relkind = 'p' THEN coalesce(p.rows, -1) WHEN s.stored THEN c.reltuples ELSE -1 END::float8 AS rows,
+       coalesce(p.bytes, CASE WHEN s.stored AND s.free THEN pg_table_size(c.oid) END, -1)::int8 AS bytes,
+       coalesce(p.wide_bytes, CASE WHEN s.free THEN pg_relation_size(nullif(c.reltoastrelid, 0)) END, 0)::int8
+           AS wide_bytes
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL (SELECT c.oid NOT IN (SELECT relation FROM locked) AS free) s
+CROSS JOIN LATERAL (
+    SELECT c.oid NOT IN (SELECT relation FROM locked) AS free, c.relkind IN ('r', 'm') AS stored
+) s
 LEFT JOIN LATERAL (
     SELECT sum(l.reltuples) FILTER (WHERE l.reltuples >= 0) AS rows, sum(pg_table_size(l.oid)) AS bytes,
            sum(pg_relation_size(nullif(l.reltoastrelid, 0))) AS wide_bytes
-    FROM pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf AND l.oid NOT IN (SELECT relation FROM locked)
+    FROM pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class l ON l.oid = t.relid
+    WHERE t.isleaf AND l.oid NOT IN (SELECT relation FROM locked)
 ) p ON c.relkind = 'p'
 WHERE {chosen} AND c.relkind::text = ANY({kinds}) AND NOT c.relispartition
 ORDER BY 2, 3
@@ -178,9 +183,11 @@ ORDER BY 2, 3
 # A domain is resolved to the type it is made of, with the modifier given on the way down.
 _COLUMNS = """
 WITH RECURSIVE base AS (
-    SELECT oid AS domain, typbasetype AS oid, typtypmod AS modifier, typnotnull AS not_null FROM pg_catalog.pg_type WHERE typtype = 'd'
+    SELECT oid AS domain, typbasetype AS oid, typtypmod AS modifier, typnotnull AS not_null
+    FROM pg_catalog.pg_type WHERE typtype = 'd'
     UNION ALL
-    SELECT b.domain, t.typbasetype, CASE WHEN b.modifier >= 0 THEN b.modifier ELSE t.typtypmod END, b.not_null OR t.typnotnull
+    SELECT b.domain, t.typbasetype, CASE WHEN b.modifier >= 0 THEN b.modifier ELSE t.typtypmod END,
+           b.not_null OR t.typnotnull
     FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.oid AND t.typtype = 'd'
 ), domains AS (
     SELECT b.* FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.oid AND t.typtype <> 'd'
@@ -213,9 +220,9 @@ WHERE i.indrelid = ANY({oids}) AND i.indisvalid AND i.indpred IS NULL AND i.inde
 _STATISTICS = """
 SELECT s.schemaname::text AS schema, s.tablename::text AS "table", s.attname::text AS "column",
        array_cat((s.most_common_vals::text::text[])[1:CASE WHEN s.histogram_bounds IS NULL THEN 1000 ELSE 20 END],
-                 ARRAY[(s.histogram_bounds::text::text[])[1],
-                       (s.histogram_bounds::text::text[])[array_length(s.histogram_bounds::text::text[], 1)]]) AS "values"
+                 ARRAY[b.bounds[1], b.bounds[array_length(b.bounds, 1)]]) AS "values"
 FROM pg_catalog.pg_stats s
+CROSS JOIN LATERAL (SELECT s.histogram_bounds::text::text[] AS bounds) b
 JOIN pg_catalog.pg_namespace n ON n.nspname = s.schemaname
 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = s.attname

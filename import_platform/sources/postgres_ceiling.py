@@ -1,15 +1,15 @@
 """Up to which cursor value a PostgreSQL table is complete right now.
 
-An application stamps rows with the time at which its transaction began (`now()`), and the rows appear when it commits. A
-row stamped 12:00 may therefore appear at 12:05, after a sync has gone past 12:00. So the ceiling of a timestamp or date
-cursor is the largest value, but not later than the start of the oldest transaction that is still open, nor than now (a
-row stamped in the future would let the sync pass by every row stamped until then).
+An application stamps rows with the time at which its transaction began (`now()`), and the rows appear when it commits.
+A row stamped 12:00 may therefore appear at 12:05, after a sync has gone past 12:00. So the ceiling of a timestamp or
+date cursor is the largest value, but not later than the start of the oldest transaction that is still open, nor than
+now (a row stamped in the future would let the sync pass by every row stamped until then).
 
-- Every open transaction of the database counts, also one that has written nothing yet: it may still write, stamped with its
-  start. Not counted: our own readers and pg_dump, both read-only; autovacuum and replication.
+- Every open transaction of the database counts, also one that has written nothing yet: it may still write, stamped with
+  its start. Not counted: our own readers and pg_dump, both read-only; autovacuum and replication.
 - Prepared transactions count from when they were prepared, less an hour, because their start is not recorded.
-- Without pg_read_all_stats other users' starts are hidden; while such a session is inside a transaction (it holds a lock of
-  its own virtual transaction) the ceiling is fifteen minutes ago.
+- Without pg_read_all_stats other users' starts are hidden; while such a session is inside a transaction (it holds a
+  lock of its own virtual transaction) the ceiling is fifteen minutes ago.
 - A naive timestamp may have been stamped in UTC or in the server's zone: the earlier of both readings is taken.
 """
 
@@ -26,7 +26,7 @@ from import_platform.sources.postgres_types import arrow_type, cursor_expression
 from import_platform.sources.protocol import Ceiling
 
 _SETTLED_AFTER = "1 second"
-"""Longer than any rounding of a stamp (timestamp(0)), so that nothing stamped from now on can be at or below the ceiling."""
+"""Longer than any rounding of a stamp (timestamp(0)), so nothing stamped from now on can be at or below the ceiling."""
 
 
 def find_ceiling(transaction: Transaction, table: PgTable, column: PgColumn) -> Ceiling | None:
@@ -64,7 +64,8 @@ def _of_instants(transaction: Transaction, table: PgTable, column: PgColumn, dty
     lowered = f"least(largest, {open_bound})"
     row = transaction.rows(
         f"WITH open AS ({_OPEN}), extreme AS (SELECT max({reference}) AS largest{source(table.sql)})"
-        f" SELECT {expression(column.type, lowered)} AS value, largest IS NULL AS empty, {settled} AS settled FROM open, extreme"
+        f" SELECT {expression(column.type, lowered)} AS value, largest IS NULL AS empty, {settled} AS settled"
+        " FROM open, extreme"
     )[0]
     return None if row["empty"] else Ceiling(cursor.encode(row["value"], dtype), settled=row["settled"])
 
@@ -84,7 +85,8 @@ SELECT least(now(),
            (SELECT min(prepared) - interval '1 hour' FROM pg_prepared_xacts WHERE database = current_database()),
            (SELECT now() - interval '15 minutes' FROM pg_stat_activity a
             WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.query = '<insufficient privilege>'
-              AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted) LIMIT 1)
+              AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted)
+            LIMIT 1)
        ) AS bound,
        (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone') AS own_zone
 """

@@ -77,7 +77,7 @@ def _check_names(infos: Sequence[TableInfo]) -> None:
 
 
 def _is_unknown(table: PgTable) -> bool:
-    """Never analyzed, or analyzed while it was empty and filled since; a table that is locked out has to stay unknown."""
+    """Never analyzed, or analyzed while empty and filled since; a table that is locked out has to stay unknown."""
     return (
         table.kind in ("r", "p", "m")
         and bool(table.columns)
@@ -122,7 +122,8 @@ def _canonical(text: str, dtype: pa.DataType) -> str | None:
 
 
 def _probe(session: PostgresSession, tables: Sequence[PgTable]) -> dict[int, tuple[int, _Statistics]]:
-    """Rows and extremes of tables that the server has no statistics of: counted where small, else from about 1 MiB of blocks.
+    """Rows and extremes of tables that the server has no statistics of: counted where small, else from about 1 MiB of
+    blocks.
 
     Estimates may be missing, discovery may not: where a probe fails (a locked table) its tables stay unknown.
     """

@@ -118,7 +118,7 @@ class _Reader:
             yield from self._whole(_Statement(self._table.sql, self._conditions()), end={"done": True})
 
     def _resumable(self, statement: _Statement, *, unique: bool) -> Iterator[Page]:
-        """Pages with a token each, held back by one page where equal keys may straddle two: `> key` would skip the rest."""
+        """Pages with a token each, but none where equal keys straddle two pages: `> key` would skip the rest."""
         if unique:
             for raw in self._batches(statement):
                 yield self._page(raw, {"after": self._key_at(raw, raw.num_rows - 1)})
@@ -143,7 +143,7 @@ class _Reader:
         return tuple(condition for condition in conditions if condition is not None)
 
     def _use_key(self, keys: Sequence[PgColumn]) -> tuple[str, ...]:
-        """Remembers where each key stands in a batch; keys that the columns do not hold in exact text are fetched as well."""
+        """Remembers where each key stands in a batch; one that the columns do not hold exactly is fetched as text."""
         hidden: list[str] = []
         places = []
         for key in keys:
@@ -217,7 +217,7 @@ def _key_values(keys: Sequence[PgColumn], values: Sequence[str]) -> list[str]:
 
 
 def _physical_pieces(transaction: Transaction, table: PgTable) -> list[dict[str, Any]] | None:
-    """The relations that hold the rows, in a lasting order; None where there are none or the user may not read them one by one."""
+    """The relations that hold the rows, in a lasting order; None where the user may not read each by itself."""
     if table.kind not in ("r", "p", "m"):
         return None
     pieces = transaction.rows(_PIECES.format(oid=table.oid))

@@ -42,7 +42,8 @@ _SETTINGS = {
 }
 # A database without encoding holds any bytes; asked for UTF-8 it would fail at the first odd row instead of sending it.
 _CLIENT_ENCODING = """
-SELECT set_config('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true)
+SELECT set_config('client_encoding', encoding, true)
+FROM (VALUES (CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)) c (encoding)
 """
 _KEY_VALUE = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
 
@@ -130,7 +131,7 @@ class Transaction:
             return rows
 
     def stream(self, sql: str, *, batch_bytes: int) -> Iterator[pa.RecordBatch]:
-        """Batches of about `batch_bytes` each, one row at least, as COPY delivers them; the driver holds about one and a half."""
+        """Batches of about `batch_bytes`, one row at least, as COPY delivers them; the driver holds one and a half."""
         cursor = self._connection.cursor()
         try:
             with self._session.translated():
@@ -163,12 +164,12 @@ def _complete(dsn: str) -> tuple[str, tuple[str, ...]]:
     if "://" in dsn:
         try:
             parts = urlsplit(dsn)
-            if parts.scheme not in ("postgres", "postgresql"):
-                raise ValueError
             own = dict(parse_qsl(parts.query, keep_blank_values=True))
             secrets = (parts.password or "", unquote(parts.password or ""), own.get("password", ""))
         except ValueError:
             raise _bad_dsn() from None
+        if parts.scheme not in ("postgres", "postgresql"):
+            raise _bad_dsn()
         # Our additions come first: of a parameter named twice libpq takes the last, so the owner's choice wins.
         query = "&".join(part for part in (urlencode(_PARAMETERS), parts.query) if part)
         return urlunsplit(parts._replace(query=query)), tuple(filter(None, secrets))
@@ -232,7 +233,7 @@ _BY_CLASS: dict[str, tuple[type[ImportPlatformError], str, str]] = {
 }
 _BY_MESSAGE = (  # a failed connection carries no SQLSTATE
     (
-        r"password authentication failed|no password supplied|pg_hba\.conf|role \".*\" (does not exist|is not permitted)",
+        r"password authentication failed|no password supplied|pg_hba\.conf|role \".*\" (does not exist|is not)",
         "28",
     ),
     (r"database \".*\" does not exist", "3D"),

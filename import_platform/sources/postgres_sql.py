@@ -1,6 +1,7 @@
 """SQL text for PostgreSQL, built without running it: quoted names, safely rendered values, and where-clauses.
 
-Values are rendered and not bound because the driver reads by COPY, bounded in bytes, only statements without parameters.
+Values are rendered and not bound because the driver reads by COPY, bounded in bytes, only statements without
+parameters.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def window_condition(expression: str, *, after: str | None, upto: str | None, in
 
 
 def range_condition(expression: str, *, lower: str | None, upper: str | None, outside: bool) -> str:
-    """Rows in [lower, upper), or with `outside` the others and NULL; never unknown, so it can be counted and negated."""
+    """Rows in [lower, upper), or with `outside` the others and NULL."""
     parts = [f"{expression} >= {lower}"] if lower is not None else []
     parts += [f"{expression} < {upper}"] if upper is not None else []
     if not parts:
@@ -84,7 +85,7 @@ def range_condition(expression: str, *, lower: str | None, upper: str | None, ou
 
 
 def total(expressions: Sequence[str]) -> str:
-    """A sum written as a balanced tree: PostgreSQL limits the depth of an expression, and a table may have 1,600 columns."""
+    """A sum written as a balanced tree: the depth of an expression is limited, and a table may have 1,600 columns."""
     if len(expressions) <= 1:
         return expressions[0] if expressions else "0"
     half = len(expressions) // 2

@@ -1,22 +1,18 @@
-"""What each PostgreSQL type becomes in the lake: one rule per type, the expression that reads it, and its order as a key.
+"""What each PostgreSQL type becomes in the lake: one rule per type, the expression that reads it, and its order as a
+key.
 
 smallint, integer, bigint      int16, int32, int64
 real, double precision         float, double; NaN and infinity are kept
-numeric(p,s), p <= 38          decimal(p,s), exact (s > p gives decimal(s,s), s < 0 gives decimal(p-s,0)); NaN is rejected
-numeric                        decimal(38,18); more digits, NaN and infinity are rejected rows
-numeric(p,s), p > 38           string of the exact digits
-money                          decimal(22,3)
-boolean                        bool
-text, varchar, citext, name    string
-char(n)                        string without trailing blanks, as PostgreSQL's own cast to text
-uuid                           string, canonical lower case
-json, jsonb                    string, as PostgreSQL prints it
-arrays, composites             string of JSON
-enums, ranges, inet, geometric, tsvector, bit, xml and every type not named here   string by PostgreSQL's cast to text
-interval                       string, ISO 8601 duration (`P1DT2H`, signs per part)
-date                           date32; infinity and dates beyond are clamped to 0001-01-01 and 9999-12-31
-time, timetz                   string `12:34:56.789`: Delta has no time of day
-timestamp, timestamptz         timestamp[us, UTC], a naive one taken as UTC; infinity and beyond are clamped to
+numeric(p,s), p <= 38          decimal(p,s), exact (s > p gives decimal(s,s), s < 0 gives decimal(p-s,0)); NaN is
+rejected numeric                        decimal(38,18); more digits, NaN and infinity are rejected rows numeric(p,s), p
+> 38           string of the exact digits money                          decimal(22,3) boolean
+bool text, varchar, citext, name    string char(n)                        string without trailing blanks, as
+PostgreSQL's own cast to text uuid                           string, canonical lower case json, jsonb
+string, as PostgreSQL prints it arrays, composites             string of JSON enums, ranges, inet, geometric, tsvector,
+bit, xml and every type not named here   string by PostgreSQL's cast to text interval                       string, ISO
+8601 duration (`P1DT2H`, signs per part) date                           date32; infinity and dates beyond are clamped to
+0001-01-01 and 9999-12-31 time, timetz                   string `12:34:56.789`: Delta has no time of day timestamp,
+timestamptz         timestamp[us, UTC], a naive one taken as UTC; infinity and beyond are clamped to
                                0001-01-01T00:00:00 and 9999-12-31T23:59:59.999999, which keeps the order
 bytea                          binary
 oid, xid, cid                  int64
@@ -79,7 +75,35 @@ _RULES: dict[str, tuple[pa.DataType, str]] = {
 }
 
 _ORDERED = frozenset(
-    ["int2", "int4", "int8", "float4", "float8", "numeric", "bool", "text", "varchar", "bpchar", "name", "uuid", "date", "time", "timetz", "timestamp", "timestamptz", "interval", "bytea", "oid", "inet", "cidr", "macaddr", "macaddr8", "bit", "varbit", "pg_lsn"]
+    [
+        "int2",
+        "int4",
+        "int8",
+        "float4",
+        "float8",
+        "numeric",
+        "bool",
+        "text",
+        "varchar",
+        "bpchar",
+        "name",
+        "uuid",
+        "date",
+        "time",
+        "timetz",
+        "timestamp",
+        "timestamptz",
+        "interval",
+        "bytea",
+        "oid",
+        "inet",
+        "cidr",
+        "macaddr",
+        "macaddr8",
+        "bit",
+        "varbit",
+        "pg_lsn",
+    ]
 )
 _TEXT = frozenset(("text", "varchar", "bpchar", "name", "citext"))
 _EXACT_AS_FETCHED = frozenset(("int2", "int4", "int8", "text", "varchar", "uuid"))
@@ -105,10 +129,11 @@ def expression(column: PgType, reference: str) -> str:
 
 
 def order_expression(column: PgType, reference: str) -> str:
-    """What a key column is ordered and compared by: itself where the server has an order for it, else its bytes as text.
+    """What a key column is ordered and compared by: itself where the server has an order for it, else its bytes as
+    text.
 
-    Extension types go by text because their comparison operators may not be on the search path, where `>` would silently
-    become another type's.
+    Extension types go by text because their comparison operators may not be on the search path, where `>` would
+    silently become another type's.
     """
     if has_native_order(column):
         return reference

@@ -1,4 +1,4 @@
-"""Rows too wide to hold, measured at the server: they come as their key and the sizes of their columns, never as values."""
+"""Rows too wide to hold, measured at the server: they come as their key and the sizes of their columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from import_platform.sources.postgres_sql import column_reference, total
 from import_platform.sources.postgres_types import expression
 
 _INLINE_ROW_MAX = 2 * MIB
-"""A row without out-of-line values fits a block of 8 KiB, and pglz or lz4 expands that to at most 255 times its size."""
+"""A row without out-of-line values fits a block of 8 KiB, which pglz or lz4 expands to at most 255 times its size."""
 _EXPANSION_MAX = 1000
 """Text of a compressed jsonb or array against its stored size: 255 for the compression, up to four for printing."""
 _RAW_SIZE_KNOWN = frozenset(("text", "varchar", "bpchar", "bytea"))
@@ -97,6 +97,7 @@ def _size(column: PgColumn, reference: str, limit_bytes: int) -> str:
         return f"octet_length({reference})"
     stored = f"pg_column_size({reference})"
     return (
-        f"CASE WHEN {stored} > {limit_bytes // _EXPANSION_MAX} THEN octet_length({expression(column.type, reference)}::text)"
+        f"CASE WHEN {stored} > {limit_bytes // _EXPANSION_MAX}"
+        f" THEN octet_length({expression(column.type, reference)}::text)"
         f" ELSE {stored} END"
     )

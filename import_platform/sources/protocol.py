@@ -19,7 +19,7 @@ Token = Mapping[str, Any]
 
 
 class TokenExpired(SourceUnavailable):
-    """A token's place is gone (a keyless table was rewritten): drop the pages read so far and read from the beginning."""
+    """A token's place is gone (a keyless table was rewritten): drop the pages and read from the beginning."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from import_platform.sources.sqlite import SqliteSource
 
 @dataclass(frozen=True)
 class Kind:
-    """A connector and the keys of its `connection:`, each with the Python type of its value; `kind` itself is not listed."""
+    """A connector and the keys of its `connection:` but for `kind`, each with the Python type of its value."""
 
     connect: Callable[[Mapping[str, Any]], Source]
     required: Mapping[str, type]

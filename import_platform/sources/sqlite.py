@@ -1,7 +1,7 @@
 """The SQLite connector: a file opened read-only, with the standard library's driver.
 
-The ADBC driver reads five times as fast but infers each column's type from its first rows and fails on the first value of
-another one (seen with 1.13), where SQLite allows any value in any column.
+The ADBC driver reads five times as fast but infers each column's type from its first rows and fails on the first value
+of another one (seen with 1.13), where SQLite allows any value in any column.
 """
 
 from __future__ import annotations
@@ -66,14 +66,22 @@ class SqliteSource:
         """
         column = table.column(cursor)
         if column is None:
-            raise SourceRejected("the source's table has no such column", table=table.name, column=cursor,
-                                 remedy="Discover the source again: the table has changed.")  # fmt: skip
+            raise SourceRejected(
+                "the source's table has no such column",
+                table=table.name,
+                column=cursor,
+                remedy="Discover the source again: the table has changed.",
+            )
         dtype = column.type
         instant = pa.types.is_timestamp(dtype) or pa.types.is_date(dtype)
         storage = "integer" if pa.types.is_integer(dtype) else "text"
         if not (instant or pa.types.is_integer(dtype) or pa.types.is_string(dtype)):
-            raise ConfigError("a cursor must be a timestamp, date, integer or text", column=cursor, type=str(dtype),
-                              remedy="Choose another cursor column or sync: full_refresh.")  # fmt: skip
+            raise ConfigError(
+                "a cursor must be a timestamp, date, integer or text",
+                column=cursor,
+                type=str(dtype),
+                remedy="Choose another cursor column or sync: full_refresh.",
+            )
         value = (
             comparable(cursor, dtype)
             if instant
@@ -137,8 +145,11 @@ class SqliteSource:
         with self._open(timeout_seconds=timeout_seconds) as connection:
             found = load_table(connection, table.name)
             if found is None:
-                raise SourceRejected("the source has no such table", table=table.name,
-                                     remedy="Run `import-platform tables` to see what it offers.")  # fmt: skip
+                raise SourceRejected(
+                    "the source has no such table",
+                    table=table.name,
+                    remedy="Run `import-platform tables` to see what it offers.",
+                )
             yield connection, found
 
     @contextmanager
@@ -167,7 +178,7 @@ class SqliteSource:
 
 
 def _raise(error: sqlite3.Error, path: Path) -> NoReturn:
-    """The driver's error in our words. Its text names tables and columns, and values only where it cannot decode one."""
+    """The driver's error in our words. Its text holds values only where it could not decode one."""
     said, name = str(error), getattr(error, "sqlite_errorname", "")
     if "decode" in said:
         raise SourceRejected(
@@ -176,10 +187,22 @@ def _raise(error: sqlite3.Error, path: Path) -> NoReturn:
             remedy="Repair the value at the source.",
         ) from None  # its text quotes the value
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_INTERRUPT")):
-        raise SourceUnavailable("the SQLite file is locked or the statement passed its time limit", path=str(path), said=said,
-                                remedy="Try again when its writer is done.") from None  # fmt: skip
+        raise SourceUnavailable(
+            "the SQLite file is locked or the statement passed its time limit",
+            path=str(path),
+            said=said,
+            remedy="Try again when its writer is done.",
+        ) from None
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_READONLY", "SQLITE_AUTH")):
-        raise SourceRejected("the SQLite file cannot be opened", path=str(path), said=said,
-                             remedy="Give the platform's user read permission on the file and its folder.") from None  # fmt: skip
-    raise SourceRejected("the SQLite file could not be read", path=str(path), said=said,
-                         remedy="Check it with `PRAGMA integrity_check`, or run `import-platform tables` again.") from None  # fmt: skip
+        raise SourceRejected(
+            "the SQLite file cannot be opened",
+            path=str(path),
+            said=said,
+            remedy="Give the platform's user read permission on the file and its folder.",
+        ) from None
+    raise SourceRejected(
+        "the SQLite file could not be read",
+        path=str(path),
+        said=said,
+        remedy="Check it with `PRAGMA integrity_check`, or run `import-platform tables` again.",
+    ) from None

@@ -36,7 +36,8 @@ def quote(name: str) -> str:
 
 @contextmanager
 def lenient_text(connection: sqlite3.Connection) -> Iterator[None]:
-    """Text that is not UTF-8 comes with its odd bytes as lone surrogates, by which its row is rejected, instead of failing.
+    """Text that is not UTF-8 comes with its odd bytes as lone surrogates, by which its row is rejected, instead of
+    failing.
 
     Each text then passes through Python, so it is the second try where speed matters.
     """
@@ -49,9 +50,10 @@ def lenient_text(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def load_table(connection: sqlite3.Connection, name: str) -> SqliteTable | None:
-    """The table as it is now, its key the primary key, else the narrowest unique index over columns that are never null."""
+    """The table as it is now; its key is the primary key, else the narrowest unique index over columns never null."""
     found = connection.execute(
-        "SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ? AND type IN ('table', 'view', 'virtual')",
+        "SELECT type, wr FROM pragma_table_list"
+        " WHERE schema = 'main' AND name = ? AND type IN ('table', 'view', 'virtual')",
         (name,),
     ).fetchone()
     if found is None:
@@ -70,8 +72,14 @@ def load_table(connection: sqlite3.Connection, name: str) -> SqliteTable | None:
     place = None
     if kind == "table" and not without_rowid:
         place = next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in taken), None)
-    return SqliteTable(name=name, columns=columns, nullable=frozenset(columns) - never_null,
-                       declared=tuple(row[1] for row in rows), key=key, place=place)  # fmt: skip
+    return SqliteTable(
+        name=name,
+        columns=columns,
+        nullable=frozenset(columns) - never_null,
+        declared=tuple(row[1] for row in rows),
+        key=key,
+        place=place,
+    )
 
 
 def table_names(connection: sqlite3.Connection) -> list[str]:
@@ -97,8 +105,14 @@ def describe(connection: sqlite3.Connection, table: SqliteTable) -> TableInfo:
         info = ColumnInfo(name=name, type=dtype, source_type=declared, nullable=name in table.nullable)
         columns.append(_with_extremes(connection, table, info, scan=0 <= rows <= _COUNTED_ROWS_MAX))
     width = sum(map(_width, sample)) / len(sample) if sample else 0
-    return TableInfo(schema="", name=table.name, columns=tuple(columns), primary_key=table.key, row_estimate=rows,
-                     bytes_estimate=int(width * rows) if rows >= 0 else -1)  # fmt: skip
+    return TableInfo(
+        schema="",
+        name=table.name,
+        columns=tuple(columns),
+        primary_key=table.key,
+        row_estimate=rows,
+        bytes_estimate=int(width * rows) if rows >= 0 else -1,
+    )
 
 
 def _rows(connection: sqlite3.Connection, table: SqliteTable) -> int:

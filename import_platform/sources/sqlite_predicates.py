@@ -32,8 +32,12 @@ def conditions(table: SqliteTable, request: ReadRequest) -> tuple[list[str], lis
         parameters += values
     missing = [name for name in request.columns if name not in table.columns]
     if missing:
-        raise SourceRejected("the source's table has no such column", table=table.name, column=missing[0],
-                             remedy="Discover the source again: the table has changed.")  # fmt: skip
+        raise SourceRejected(
+            "the source's table has no such column",
+            table=table.name,
+            column=missing[0],
+            remedy="Discover the source again: the table has changed.",
+        )
     return parts, parameters
 
 
@@ -83,7 +87,11 @@ def _compare(
     if pa.types.is_timestamp(dtype) or pa.types.is_date(dtype):
         instant = bound if isinstance(bound, datetime) else datetime(bound.year, bound.month, bound.day, tzinfo=UTC)
         bound = (instant - _EPOCH) // timedelta(microseconds=1)
-    elif not isinstance(bound, (int, str)) or (isinstance(bound, int) and not -(2**63) <= bound < 2**63) or pa.types.is_floating(dtype):
+    elif (
+        not isinstance(bound, (int, str))
+        or (isinstance(bound, int) and not -(2**63) <= bound < 2**63)
+        or pa.types.is_floating(dtype)
+    ):
         bound = float(bound)
     parts.append(f"{comparable(column, dtype)} {operator} ?")
     parameters.append(bound)
@@ -92,6 +100,10 @@ def _compare(
 def _type_of(info: TableInfo, name: str) -> pa.DataType:
     column = info.column(name)
     if column is None:
-        raise SourceRejected("the source's table has no such column", table=info.name, column=re.sub(r"\s", " ", name),
-                             remedy="Run `import-platform tables` to see what it offers.")  # fmt: skip
+        raise SourceRejected(
+            "the source's table has no such column",
+            table=info.name,
+            column=re.sub(r"\s", " ", name),
+            remedy="Run `import-platform tables` to see what it offers.",
+        )
     return column.type

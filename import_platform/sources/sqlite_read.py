@@ -83,7 +83,7 @@ class _Reader:
             place = last
 
     def in_one_piece(self) -> Iterator[Page]:
-        """A view: no place to go on from, so only the last page has a token. Wide rows come first, by their sizes alone."""
+        """A view: no place to go on from, so only the last page has a token. Wide rows come first, as sizes."""
         if self._request.after is not None:
             return
         limit = self._request.row_bytes_max

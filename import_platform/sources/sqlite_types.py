@@ -6,7 +6,7 @@ SQLite types values, not columns, so a column may hold what its declaration does
     BOOL, BOOLEAN                         bool; other numbers than 0 and 1 are rejected
     CHAR, CLOB, TEXT, JSON, UUID, none    string; numbers as SQLite prints them, blobs are rejected
     BLOB, BINARY                          binary; text as its UTF-8 bytes
-    REAL, FLOA, DOUB, NUMERIC, DECIMAL    double, which is what SQLite stores; integers that a double cannot hold are rejected
+    REAL, FLOA, DOUB, NUMERIC, DECIMAL    double, as SQLite stores them; integers that no double holds are rejected
     DATE                                  date32 where the values are ISO dates
     DATETIME, TIMESTAMP                   timestamp[us, UTC] where the values are ISO text; no offset is UTC
     any other                             double, as SQLite's NUMERIC affinity
@@ -31,13 +31,13 @@ from import_platform.core.column_range import TIME_MIN, micros_expr
 TIMESTAMP = pa.timestamp("us", "UTC")
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _PLAIN_INSTANT = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?)?", re.ASCII)
-"""The common spellings, for which Python's parser gives what the vectorised one gives, in a hundredth of the time per value."""
+"""The common spellings: Python's parser reads them as the vectorised one does, a hundred times faster for one value."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS_PER_DAY = 86_400_000_000
 
 
 def declared_type(declared: str) -> pa.DataType:
-    """The type that a declaration asks for, by SQLite's own order of rules, with ours for dates and booleans before it."""
+    """The type that a declaration asks for: our rules for dates and booleans, then SQLite's own in their order."""
     name = declared.upper()
     first = re.split(r"[^A-Z]", name, maxsplit=1)[0]
     if first in ("DATETIME", "TIMESTAMP", "TIMESTAMPTZ"):
@@ -164,5 +164,9 @@ def _is_unicode(value: str) -> bool:
 
 
 _FIT: dict[str, Callable[[Any], Any]] = {
-    "int64": _fit_int, "double": _fit_float, "bool": _fit_bool, "string": _fit_text, "binary": _fit_bytes,
-}  # fmt: skip
+    "int64": _fit_int,
+    "double": _fit_float,
+    "bool": _fit_bool,
+    "string": _fit_text,
+    "binary": _fit_bytes,
+}

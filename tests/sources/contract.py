@@ -1,7 +1,7 @@
 """What every connector must do, as tests that each connector's test class inherits.
 
-A connector gives a `world` fixture: a fresh place of its kind to make tables in. Abstract column kinds are `int`, `text`,
-`real`, `bytes`, `date` and `time`; both sides take names in double quotes.
+A connector gives a `world` fixture: a fresh place of its kind to make tables in. Abstract column kinds are `int`,
+`text`, `real`, `bytes`, `date` and `time`; both sides take names in double quotes.
 """
 
 from __future__ import annotations
@@ -34,9 +34,26 @@ Columns = Sequence[tuple[str, str]]
 SMALL_PAGE = 300
 START = datetime(2024, 1, 31, 22, 30, tzinfo=UTC)
 HOSTILE = (
-    "plain", "it's", 'say "hi"', "back\\slash", "\\'; DROP TABLE t; --", "$1 %s :x {y}", "tab\tline\nend", "ünïcödé 漢字 🚀",
-    "C0", "c0", "'", '"', "\\", "E'\\n'", " leading", "trailing ", "a.b", "_", "NULL",
-)  # fmt: skip
+    "plain",
+    "it's",
+    'say "hi"',
+    "back\\slash",
+    "\\'; DROP TABLE t; --",
+    "$1 %s :x {y}",
+    "tab\tline\nend",
+    "ünïcödé 漢字 🚀",
+    "C0",
+    "c0",
+    "'",
+    '"',
+    "\\",
+    "E'\\n'",
+    " leading",
+    "trailing ",
+    "a.b",
+    "_",
+    "NULL",
+)
 
 
 WINDOWS: tuple[tuple[int | None, int | None, bool, set[int]], ...] = (  # after, upto, inclusive, rows; row 5 has NULL
@@ -147,7 +164,7 @@ class SourceContract:
             pytest.param((("k", "real"),), [(n / 3,) for n in range(60)], id="real"),
             pytest.param((("k", "text"), ("m", "int")), [(f"'{n % 3}", n) for n in range(60)], id="composite"),
         ],
-    )  # fmt: skip
+    )
     def test_a_read_goes_on_from_any_token(self, world: World, columns: Columns, rows: list[Any]) -> None:
         world.make(
             "t", [*columns, ("filler", "text")], [(*row, "x" * 20) for row in rows], key=[name for name, _ in columns]
@@ -226,8 +243,10 @@ class SourceContract:
         source = world.open()
         info = info_of(source, "t")
         at, number = source.ceiling(info, "at"), source.ceiling(info, "id")
-        assert at is not None and at.value == encode(some_rows(9)[-1][2], pa.timestamp("us", "UTC"))
-        assert number is not None and number.value == "77"
+        assert at is not None
+        assert at.value == encode(some_rows(9)[-1][2], pa.timestamp("us", "UTC"))
+        assert number is not None
+        assert number.value == "77"
 
     def test_the_ceiling_does_not_follow_a_row_into_the_future(self, world: World) -> None:
         world.make("t", EVENTS, [(1, "x", datetime.now(UTC) + timedelta(days=900))], key=["id"])
@@ -293,8 +312,12 @@ class SourceContract:
 
     @pytest.mark.parametrize("name", HOSTILE)
     def test_a_hostile_name_is_only_a_name(self, world: World, name: str) -> None:
-        world.make(name, ((name, "text"), ("id of " + name, "int"), ("at", "time")), [(v, n, START) for n, v in enumerate(HOSTILE)],
-                   key=[name])  # fmt: skip
+        world.make(
+            name,
+            ((name, "text"), ("id of " + name, "int"), ("at", "time")),
+            [(v, n, START) for n, v in enumerate(HOSTILE)],
+            key=[name],
+        )
         source = world.open()
         info = info_of(source, name)
         assert [c.name for c in info.columns] == [name, "id of " + name, "at"]
@@ -326,7 +349,8 @@ class SourceContract:
         ):
             with pytest.raises(ImportPlatformError) as caught:
                 call()
-            assert caught.value.remedy and "gone" in str(caught.value)
+            assert caught.value.remedy
+            assert "gone" in str(caught.value)
 
     def test_memory_stays_within_a_few_rows_and_pages(self, world: World) -> None:
         row, page = 8 << 20, 2 << 20
@@ -339,7 +363,8 @@ class SourceContract:
             "info = source.discover(['t'])[0]\n"
             "def read(primary_key, upto):\n"
             "    rows = 0\n"
-            f"    for page in source.read(ReadRequest(info, ('id', 'body'), primary_key, page_bytes={page}, row_bytes_max=64 << 20)):\n"
+            f"    sizes = dict(page_bytes={page}, row_bytes_max=64 << 20)\n"
+            "    for page in source.read(ReadRequest(info, ('id', 'body'), primary_key, **sizes)):\n"
             "        rows += page.batch.num_rows\n"
             "        if rows >= upto: break\n"
             "    return rows\n"

@@ -197,9 +197,11 @@ class TestKeyless:
 
     def test_pages_follow_the_physical_order_also_under_a_window_with_an_index(self, postgres: Database) -> None:
         postgres.execute(
-            "CREATE TABLE t (n int, at timestamptz)", "INSERT INTO t SELECT n, now() - n * interval '1 s' FROM generate_series(1, 5000) n",
-            "CREATE INDEX ON t (at)", "ANALYZE t",
-        )  # fmt: skip
+            "CREATE TABLE t (n int, at timestamptz)",
+            "INSERT INTO t SELECT n, now() - n * interval '1 s' FROM generate_series(1, 5000) n",
+            "CREATE INDEX ON t (at)",
+            "ANALYZE t",
+        )
         source = open_source(postgres)
         window = CursorWindow("at", after=None, upto=encode(datetime.now(UTC), TIMESTAMP))
         pages = list(source.read(request(info_of(source, "t"), window=window)))
@@ -239,16 +241,20 @@ class TestErrors:
             PostgresSource({"dsn": change(postgres.dsn)}).check()
         shown = f"{caught.value!r} {caught.value} {caught.value.facts}"
         assert caught.value.remedy
-        assert "hidden" not in shown and password not in shown
+        assert "hidden" not in shown
+        assert password not in shown
         assert caught.value.__context__ is None or caught.value.__suppress_context__
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
     def test_what_the_user_may_not_read_is_not_found_but_said_when_named(self, postgres: Database) -> None:
         postgres.execute(
-            "DROP ROLE IF EXISTS narrow_reader", "CREATE ROLE narrow_reader LOGIN PASSWORD 'pw'",
-            "CREATE TABLE hidden (a int)", "CREATE TABLE partly (a int PRIMARY KEY, b int)", "GRANT SELECT (a) ON partly TO narrow_reader",
+            "DROP ROLE IF EXISTS narrow_reader",
+            "CREATE ROLE narrow_reader LOGIN PASSWORD 'pw'",
+            "CREATE TABLE hidden (a int)",
+            "CREATE TABLE partly (a int PRIMARY KEY, b int)",
+            "GRANT SELECT (a) ON partly TO narrow_reader",
             "INSERT INTO partly VALUES (1, 2)",
-        )  # fmt: skip
+        )
         try:
             source = PostgresSource({"dsn": postgres.as_user("narrow_reader", "pw")})
             assert [(info.name, [c.name for c in info.columns]) for info in source.discover()] == [("partly", ["a"])]
@@ -261,8 +267,10 @@ class TestErrors:
             postgres.execute("DROP OWNED BY narrow_reader", "DROP ROLE narrow_reader")
 
     def test_a_connection_that_breaks_while_reading_can_be_tried_again(self, postgres: Database) -> None:
-        postgres.execute("CREATE TABLE t (id int PRIMARY KEY, filler text)",
-                         "INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n")  # fmt: skip
+        postgres.execute(
+            "CREATE TABLE t (id int PRIMARY KEY, filler text)",
+            "INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n",
+        )
         source = open_source(postgres)
         info = info_of(source, "t")
         pages = source.read(request(info, page_bytes=1_000_000))
@@ -308,7 +316,10 @@ class TestErrors:
 
 def test_connections_say_who_they_are_and_end(postgres: Database) -> None:
     source = open_source(postgres)
-    others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'import_platform' AND datname = current_database()"
+    others = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE application_name = 'import_platform' AND datname = current_database()"
+    )
     source.check()
     assert postgres.rows(others) == [(1,)]
     source.close()

@@ -30,8 +30,11 @@ RULES: list[tuple[str, pa.DataType, dict[str, Any]]] = [
     ("numeric(38,0)", pa.decimal128(38, 0), {"9" * 38: Decimal("9" * 38)}),
     ("numeric(3,5)", pa.decimal128(5, 5), {"0.00999": Decimal("0.00999")}),
     ("numeric(3,-2)", pa.decimal128(5, 0), {"12345": Decimal(12300)}),
-    ("numeric", pa.decimal128(38, 18), {"0.000000000000000001": Decimal("1e-18"), "1.5e0": Decimal("1.5"),
-                                        "9" * 20: Decimal("9" * 20)}),
+    (
+        "numeric",
+        pa.decimal128(38, 18),
+        {"0.000000000000000001": Decimal("1e-18"), "1.5e0": Decimal("1.5"), "9" * 20: Decimal("9" * 20)},
+    ),
     ("numeric(76,10)", pa.string(), {"9" * 60 + ".5": "9" * 60 + ".5000000000", "NaN": "NaN"}),
     ("money", pa.decimal128(22, 3), {"-12.34": Decimal("-12.340")}),
     ("boolean", pa.bool_(), {"true": True, "f": False}),
@@ -51,14 +54,41 @@ RULES: list[tuple[str, pa.DataType, dict[str, Any]]] = [
     ("percent", pa.decimal128(5, 2), {"12.5": Decimal("12.50")}),
     ("nested_percent", pa.decimal128(5, 2), {"12.5": Decimal("12.50")}),
     ("interval", pa.string(), {"1 year 2 mons -3 days 04:05:06.7": "P1Y2M-3DT4H5M6.7S", "0": "PT0S"}),
-    ("date", pa.date32(), {"2024-02-29": date(2024, 2, 29), "infinity": date.max, "-infinity": date.min,
-                           "0044-03-15 BC": date.min, "12024-01-01": date.max, "9999-12-31": date.max}),
+    (
+        "date",
+        pa.date32(),
+        {
+            "2024-02-29": date(2024, 2, 29),
+            "infinity": date.max,
+            "-infinity": date.min,
+            "0044-03-15 BC": date.min,
+            "12024-01-01": date.max,
+            "9999-12-31": date.max,
+        },
+    ),
     ("time", pa.string(), {"23:59:59.123456": "23:59:59.123456"}),
     ("timetz", pa.string(), {"01:02:03+05:30": "01:02:03+05:30"}),
-    ("timestamp", TIMESTAMP, {"2024-01-01 12:00:00.000001": datetime(2024, 1, 1, 12, 0, 0, 1, UTC), "infinity": LAST,
-                              "-infinity": FIRST, "0044-03-15 BC": FIRST, "294276-01-01": LAST}),
-    ("timestamptz", TIMESTAMP, {"2024-01-01 12:00:00+02": datetime(2024, 1, 1, 10, tzinfo=UTC), "infinity": LAST,
-                                "-infinity": FIRST, "294276-01-01 00:00+00": LAST}),
+    (
+        "timestamp",
+        TIMESTAMP,
+        {
+            "2024-01-01 12:00:00.000001": datetime(2024, 1, 1, 12, 0, 0, 1, UTC),
+            "infinity": LAST,
+            "-infinity": FIRST,
+            "0044-03-15 BC": FIRST,
+            "294276-01-01": LAST,
+        },
+    ),
+    (
+        "timestamptz",
+        TIMESTAMP,
+        {
+            "2024-01-01 12:00:00+02": datetime(2024, 1, 1, 10, tzinfo=UTC),
+            "infinity": LAST,
+            "-infinity": FIRST,
+            "294276-01-01 00:00+00": LAST,
+        },
+    ),
     ("timestamptz(0)", TIMESTAMP, {"2024-01-01 12:00:00.6+00": datetime(2024, 1, 1, 12, 0, 1, tzinfo=UTC)}),
     ("bytea", pa.binary(), {"\\x00ff27": b"\x00\xff'"}),
     ("oid", pa.int64(), {"4294967295": 4294967295}),
@@ -73,7 +103,7 @@ RULES: list[tuple[str, pa.DataType, dict[str, Any]]] = [
     ("varbit", pa.string(), {"10": "10"}),
     ("pg_lsn", pa.string(), {"16/B374D848": "16/B374D848"}),
     ("regclass", pa.string(), {"pg_class": "pg_class"}),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +111,10 @@ def rules(postgres_server: str) -> Database:
     """One table per type, each with its values in order and one NULL."""
     database = Database(postgres_server)
     database.execute(
-        "DROP SCHEMA IF EXISTS rules CASCADE", "CREATE SCHEMA rules", "SET search_path = rules",
-    )  # fmt: skip
+        "DROP SCHEMA IF EXISTS rules CASCADE",
+        "CREATE SCHEMA rules",
+        "SET search_path = rules",
+    )
     statements = [
         "SET search_path = rules",
         "CREATE TYPE mood AS ENUM ('sad', 'it''s ok')",
@@ -116,7 +148,8 @@ def test_a_nan_of_a_float_is_kept(postgres: Database) -> None:
     postgres.execute("CREATE TABLE t (id int PRIMARY KEY, v float8, w real)", "INSERT INTO t VALUES (1, 'NaN', 'NaN')")
     source = PostgresSource({"dsn": postgres.dsn})
     ((_, v, w),) = rows_of(source.read(request(info_of(source, "t"))))
-    assert math.isnan(v) and math.isnan(w)
+    assert math.isnan(v)
+    assert math.isnan(w)
 
 
 @pytest.mark.parametrize(
@@ -141,8 +174,9 @@ def test_a_number_that_does_not_fit_is_a_rejected_row(postgres: Database, kind: 
     assert {row.column for row in rejected} == {"v"}
     kept = [json.loads(row.row or "{}") for row in rejected]
     assert [row["note"] for row in kept] == ["bad"] * len(misfits)
-    assert [Decimal(row["v"]).normalize().compare_total(Decimal(text).normalize()) for row, text in zip(kept, misfits, strict=True)] \
-        == [Decimal(0)] * len(misfits)  # fmt: skip
+    assert [Decimal(row["v"]).normalize().to_eng_string() for row in kept] == [
+        Decimal(text).normalize().to_eng_string() for text in misfits
+    ]
 
 
 def test_a_keyless_table_rejects_a_row_with_the_row_itself(postgres: Database) -> None:
@@ -151,7 +185,8 @@ def test_a_keyless_table_rejects_a_row_with_the_row_itself(postgres: Database) -
     pages = list(source.read(request(info_of(source, "t"))))
     assert [row[1] for row in rows_of(pages)] == ["good"]
     (rejected,) = [row for page in pages for row in page.rejected]
-    assert rejected.key == {} and '"bad"' in (rejected.row or "")
+    assert rejected.key == {}
+    assert '"bad"' in (rejected.row or "")
 
 
 def test_text_that_is_not_utf8_is_a_rejected_row(postgres_server: str) -> None:
@@ -162,13 +197,15 @@ def test_text_that_is_not_utf8_is_a_rejected_row(postgres_server: str) -> None:
     database = Database(f"{postgres_server.rpartition('/')[0]}/ascii")
     database.execute(
         "CREATE TABLE t (id int PRIMARY KEY, v text)",
-        "INSERT INTO t VALUES (1, 'good'), (2, convert_from('\\xff41', 'SQL_ASCII')), (3, convert_from('\\xc3a9', 'SQL_ASCII'))",
+        "INSERT INTO t VALUES (1, 'good'), (2, convert_from('\\xff41', 'SQL_ASCII'))",
+        "INSERT INTO t VALUES (3, convert_from('\\xc3a9', 'SQL_ASCII'))",
     )
     source = PostgresSource({"dsn": database.dsn})
     pages = list(source.read(request(info_of(source, "t"))))
     assert rows_of(pages) == [(1, "good"), (3, "é")]
     (rejected,) = [row for page in pages for row in page.rejected]
-    assert rejected.key == {"id": "2"} and "\\\\xffA" in (rejected.row or "")
+    assert rejected.key == {"id": "2"}
+    assert "\\\\xffA" in (rejected.row or "")
 
 
 @pytest.mark.parametrize(

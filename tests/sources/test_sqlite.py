@@ -33,6 +33,10 @@ def execute(path: Path, *statements: str) -> None:
             connection.execute(statement)
 
 
+def numbers(last: int) -> str:
+    return f"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {last})"
+
+
 def opened(path: Path) -> SqliteSource:
     return SqliteSource({"kind": "sqlite", "path": str(path)})
 
@@ -40,12 +44,25 @@ def opened(path: Path) -> SqliteSource:
 @pytest.mark.parametrize(
     ("declared", "expected"),
     [
-        ("INTEGER", pa.int64()), ("UNSIGNED BIG INT", pa.int64()), ("VARCHAR(20)", pa.string()), ("TEXT", pa.string()),
-        ("", pa.string()), ("JSON", pa.string()), ("uuid", pa.string()), ("BLOB", pa.binary()), ("VARBINARY(9)", pa.binary()),
-        ("DOUBLE PRECISION", pa.float64()), ("NUMERIC", pa.float64()), ("DECIMAL(10,2)", pa.float64()), ("BOOLEAN", pa.bool_()),
-        ("DATE", pa.date32()), ("datetime", TIMESTAMP), ("TIMESTAMP(6)", TIMESTAMP), ("DATETIMEX", pa.float64()),
+        ("INTEGER", pa.int64()),
+        ("UNSIGNED BIG INT", pa.int64()),
+        ("VARCHAR(20)", pa.string()),
+        ("TEXT", pa.string()),
+        ("", pa.string()),
+        ("JSON", pa.string()),
+        ("uuid", pa.string()),
+        ("BLOB", pa.binary()),
+        ("VARBINARY(9)", pa.binary()),
+        ("DOUBLE PRECISION", pa.float64()),
+        ("NUMERIC", pa.float64()),
+        ("DECIMAL(10,2)", pa.float64()),
+        ("BOOLEAN", pa.bool_()),
+        ("DATE", pa.date32()),
+        ("datetime", TIMESTAMP),
+        ("TIMESTAMP(6)", TIMESTAMP),
+        ("DATETIMEX", pa.float64()),
     ],
-)  # fmt: skip
+)
 def test_the_declaration_decides_the_type(declared: str, expected: pa.DataType) -> None:
     assert declared_type(declared) == expected
 
@@ -60,13 +77,23 @@ def test_the_declaration_decides_the_type(declared: str, expected: pa.DataType) 
         ("REAL", {1.5: 1.5, 7: 7.0}, ["x", b"y"]),
         ("NUMERIC", {2: 2.0, 0.1: 0.1, "3.5": 3.5}, [2**53 + 1, "9" * 30 + "x"]),
         ("BOOLEAN", {0: False, 1: True}, [2, "true"]),
-        ("DATE", {"2024-02-29": date(2024, 2, 29), None: None}, ["2024-02-30", "29.02.2024", 19782, "2024-02-29 10:00"]),
-        ("DATETIME", {"2024-02-29 10:00:00.123456": datetime(2024, 2, 29, 10, 0, 0, 123456, UTC),
-                      "2024-02-29T10:00:00+02:00": datetime(2024, 2, 29, 8, tzinfo=UTC),
-                      "2024-02-29": datetime(2024, 2, 29, tzinfo=UTC), "1969-12-31 23:59:59.999999":
-                      datetime(1969, 12, 31, 23, 59, 59, 999999, UTC)}, ["soon", 1709200800, "24:00"]),
+        (
+            "DATE",
+            {"2024-02-29": date(2024, 2, 29), None: None},
+            ["2024-02-30", "29.02.2024", 19782, "2024-02-29 10:00"],
+        ),
+        (
+            "DATETIME",
+            {
+                "2024-02-29 10:00:00.123456": datetime(2024, 2, 29, 10, 0, 0, 123456, UTC),
+                "2024-02-29T10:00:00+02:00": datetime(2024, 2, 29, 8, tzinfo=UTC),
+                "2024-02-29": datetime(2024, 2, 29, tzinfo=UTC),
+                "1969-12-31 23:59:59.999999": datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
+            },
+            ["soon", 1709200800, "24:00"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_value_fits_its_column_or_is_a_rejected_row(
     path: Path, declared: str, fitting: dict[Any, Any], misfits: list[Any]
 ) -> None:
@@ -96,8 +123,13 @@ def test_a_date_column_that_holds_no_dates_is_what_it_holds(path: Path, values: 
 
 
 def test_text_that_is_not_utf8_is_a_rejected_row(path: Path) -> None:
-    execute(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)", "INSERT INTO t VALUES (1, 'good'), (2, CAST(x'ff41' AS TEXT))",
-            "CREATE TABLE b (v BLOB)", "INSERT INTO b VALUES (CAST(x'ff41' AS TEXT))")  # fmt: skip
+    execute(
+        path,
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)",
+        "INSERT INTO t VALUES (1, 'good'), (2, CAST(x'ff41' AS TEXT))",
+        "CREATE TABLE b (v BLOB)",
+        "INSERT INTO b VALUES (CAST(x'ff41' AS TEXT))",
+    )
     source = opened(path)
     pages = list(source.read(request(info_of(source, "t"))))
     assert rows_of(pages) == [(1, "good")]
@@ -142,9 +174,13 @@ def test_a_table_without_rowid_and_one_that_hides_the_rowid_are_read_in_pages(pa
 
 
 def test_views_are_found_by_name_and_end_with_one_token(path: Path) -> None:
-    execute(path, "CREATE TABLE t (n INT, body BLOB)", "CREATE VIEW v AS SELECT n, body FROM t",
-            "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100) SELECT n, 'x' FROM c",
-            "INSERT INTO t VALUES (101, zeroblob(5000))")  # fmt: skip
+    execute(
+        path,
+        "CREATE TABLE t (n INT, body BLOB)",
+        "CREATE VIEW v AS SELECT n, body FROM t",
+        f"INSERT INTO t {numbers(100)} SELECT n, 'x' FROM c",
+        "INSERT INTO t VALUES (101, zeroblob(5000))",
+    )
     source = opened(path)
     assert [info.name for info in source.discover()] == ["t"]
     pages = list(source.read(request(info_of(source, "v"), row_bytes_max=4000)))
@@ -154,20 +190,28 @@ def test_views_are_found_by_name_and_end_with_one_token(path: Path) -> None:
 
 
 def test_a_window_compares_instants_and_not_their_spelling(path: Path) -> None:
-    execute(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP)",
-            "INSERT INTO t VALUES (1, '2024-01-01 10:00'), (2, '2024-01-01T10:00:00.000001Z'), (3, '2024-01-01 13:00:00+02:00'),"
-            " (4, '2024-01-01T10:00:00')")  # fmt: skip
+    execute(
+        path,
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP)",
+        "INSERT INTO t VALUES (1, '2024-01-01 10:00'), (2, '2024-01-01T10:00:00.000001Z'),"
+        " (3, '2024-01-01 13:00:00+02:00'), (4, '2024-01-01T10:00:00')",
+    )
     source = opened(path)
     info = info_of(source, "t")
     window = CursorWindow("at", after="2024-01-01T10:00:00.000000Z", upto=None, inclusive=False)
     assert [row[0] for row in rows_of(source.read(request(info, window=window)))] == [2, 3]
     found = source.ceiling(info, "at")
-    assert found is not None and (found.value, found.settled) == ("2024-01-01T11:00:00.000000Z", False)
+    assert found is not None
+    assert (found.value, found.settled) == ("2024-01-01T11:00:00.000000Z", False)
 
 
 def test_a_read_sees_one_moment_while_a_writer_goes_on(path: Path) -> None:
-    execute(path, "PRAGMA journal_mode = WAL", "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)",
-            "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 200) SELECT n, 'old' FROM c")  # fmt: skip
+    execute(
+        path,
+        "PRAGMA journal_mode = WAL",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)",
+        f"INSERT INTO t {numbers(200)} SELECT n, 'old' FROM c",
+    )
     source = opened(path)
     pages = source.read(request(info_of(source, "t")))
     next(pages)
