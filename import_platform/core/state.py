@@ -90,6 +90,7 @@ class Attempt:
     `base_sync_attempt` is the sync that was last in the lake when it began: if a third one is there at a flush, this
     attempt was overtaken. `start_version` is the Delta version then, -1 for no table. `ceiling` is the cursor value
     that is complete once the attempt is. A backfill replaces `range_files`, the files of its range at `start_version`.
+    `columns` are those of the source then, `name type` each: a pass over others is not gone on with.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Attempt:
     settled: bool = False
     key: str = ""
     range_files: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self) | {"started_at": self.started_at.isoformat()}, sort_keys=True).encode()
@@ -114,6 +116,7 @@ def attempt_from_json(data: bytes) -> Attempt:
         | {
             "kind": AttemptKind(value["kind"]),
             "range_files": tuple(value["range_files"]),
+            "columns": tuple(value["columns"]),
             "started_at": datetime.fromisoformat(value["started_at"]),
         }
     )
@@ -124,7 +127,8 @@ class Checkpoint:
     """What stands beside a staged chunk: its size, and where the source goes on after it.
 
     `token` None means that the chunk is only whole together with later ones; a resume discards such a chunk. `tail`
-    holds hashes of its rows at the attempt's unsettled ceiling.
+    holds hashes of its rows at the attempt's unsettled ceiling. `id` names its data and `previous` the chunk that it
+    follows, because two processes may work on one attempt and cut the same rows into different chunks.
     """
 
     number: int
@@ -134,6 +138,8 @@ class Checkpoint:
     rejected_rows: int = 0
     end: bool = False
     tail: tuple[int, ...] = ()
+    id: str = ""
+    previous: str = ""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -145,10 +151,10 @@ def checkpoint_from_json(data: bytes) -> Checkpoint:
 
 
 def resumable(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
-    """The checkpoints, in order and without gaps, up to the last one that carries a token or the end."""
+    """The checkpoints, each following the one before it, up to the last one that carries a token or the end."""
     whole: list[Checkpoint] = []
     for expected, checkpoint in enumerate(sorted(checkpoints, key=lambda c: c.number), start=1):
-        if checkpoint.number != expected:
+        if checkpoint.number != expected or checkpoint.previous != (whole[-1].id if whole else ""):
             break
         whole.append(checkpoint)
     while whole and whole[-1].token is None and not whole[-1].end:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -133,10 +133,9 @@ class Store:
         self.delete(entry.path for entry in list(self.entries(prefix)))
         if self.is_local:
             root = self._root / prefix
-            for folder in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
-                folder.rmdir()
-            if root.is_dir():
-                root.rmdir()
+            for folder in [*sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True), root]:
+                with suppress(OSError):  # gone already, or another process has just put something there
+                    folder.rmdir()
 
     def open_input(self, path: str) -> pa.NativeFile:
         """A seekable file for pyarrow. Local files are read, not mapped: mapped pages would count as our memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from import_platform.core.layout import column_range
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.report import Stage, SyncReport
 from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState
+from import_platform.core.table import SyncMode
 from import_platform.pipeline.context import OpenTable
 from import_platform.sources.protocol import CursorWindow, Page, ReadRequest, Token
 
@@ -88,6 +90,7 @@ class Extract:
         self._report = report
         self._deadline = deadline
         self._number = done[-1].number if done else 0
+        self._previous = done[-1].id if done else ""
         self._request = read_request(table, attempt, state, done[-1].token if done else None)
         self._known = np.sort(np.array(state.tail, dtype=np.uint64)) if not state.settled else np.empty(0, np.uint64)
         self._schema = table.spec.info.arrow_schema
@@ -165,7 +168,7 @@ class Extract:
     def _hashes(self, batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
         """What tells rows at one cursor value apart: their content; their key where rows only come and never change."""
         key = self._table.spec.primary_key
-        return row_hashes(batch.select(key) if key and self._attempt.kind is AttemptKind.APPEND else batch)
+        return row_hashes(batch.select(key) if key and self._table.spec.sync is SyncMode.APPEND else batch)
 
     def _at(self, batch: pa.RecordBatch, value: str | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
         cursor = self._table.spec.cursor
@@ -188,9 +191,12 @@ class Extract:
             token,
             len(chunk.rejected),
             end,
-            tuple(chunk.tail if self._attempt.kind is AttemptKind.APPEND else chunk.tail[: TAIL_ROWS + 1]),
+            tuple(chunk.tail if self._table.spec.sync is SyncMode.APPEND else chunk.tail[: TAIL_ROWS + 1]),
+            id=uuid.uuid4().hex[:12],
+            previous=self._previous,
         )
         self._table.staging.stage(self._attempt.id, checkpoint, self._schema, chunk.batches, chunk.rejected)
+        self._previous = checkpoint.id
         chunk.batches.clear()
         yield checkpoint
 

@@ -23,6 +23,7 @@ from import_platform.core.state import (
     is_overtaken,
     next_state,
 )
+from import_platform.core.table import SyncMode
 from import_platform.errors import CommitConflict, CommitOutcomeUnknown, InvariantBroken, Overtaken
 from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.staging import Staging
@@ -76,7 +77,7 @@ class Flush:
         self._chunks = chunks
         self._report = report
         self._complete = complete
-        self._tail = tail if len(tail) <= TAIL_ROWS or attempt.kind is AttemptKind.APPEND else ()
+        self._tail = tail if len(tail) <= TAIL_ROWS or table.spec.sync is SyncMode.APPEND else ()
         self._id = uuid.uuid4().hex
         self._merge: Merge | None = None
         self._merging: pa.Schema | None = None

@@ -27,7 +27,7 @@ from import_platform.io.memory import MemoryWatch, release_unused, tame_allocato
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.flush import Flush, RangeChanged, range_files
-from import_platform.sources.protocol import Ceiling
+from import_platform.sources.protocol import Ceiling, TokenExpired
 
 RESUME_WITHIN = timedelta(days=7)
 FLUSH_CHUNKS = 16
@@ -110,11 +110,24 @@ class _Sync:
             attempt = self._begun(state)
         if attempt is None:
             return
-        self._extract_and_flush(attempt, done, state)
+        try:
+            self._extract_and_flush(attempt, done, state)
+        except TokenExpired as error:
+            self._start_over(attempt, error)
         after = self.table.log.snapshot()
         if after is not None:
             self.report.delta_version = after.version
             self.report.cursor_value = self.table.staging.state(after.transaction).cursor
+
+    def _start_over(self, attempt: Attempt, error: TokenExpired) -> None:
+        """Drops a pass that its source cannot go on with, and begins another."""
+        self.table.context.observer.note(self.table.spec.id, f"{error.message}; reading from the beginning")
+        self.table.staging.discard(attempt.id)
+        self.table = replace(self.table, snapshot=self.table.log.snapshot())
+        state = self.table.staging.state(self.table.snapshot.transaction if self.table.snapshot else 0)
+        again = self._begun(state)
+        if again is not None:
+            self._extract_and_flush(again, [], state)
 
     def _extract_and_flush(self, attempt: Attempt, done: list[Checkpoint], state: TableState) -> None:
         context = self.table.context
@@ -180,13 +193,9 @@ class _Sync:
         for attempt in reversed(staging.attempts()):
             if self._unrelated(attempt) and now - attempt.started_at < RESUME_WITHIN:
                 continue
-            fresh = now - attempt.started_at < RESUME_WITHIN and not is_overtaken(attempt, state)
-            if (
-                found is None
-                and not is_finished(attempt, state)
-                and fresh
-                and (attempt.kind, attempt.key) == (self.kind, self.key)
-            ):
+            fresh = now - attempt.started_at < RESUME_WITHIN and attempt.columns == self._columns
+            open_ = not is_finished(attempt, state) and not is_overtaken(attempt, state)
+            if found is None and fresh and open_ and (attempt.kind, attempt.key) == (self.kind, self.key):
                 found = attempt
             else:
                 staging.discard(attempt.id)
@@ -194,7 +203,7 @@ class _Sync:
             return None, []
         every = staging.checkpoints(found.id)
         whole = resumable(every)
-        staging.drop_chunks(found.id, [c.number for c in every if c not in whole])
+        staging.drop_chunks(found.id, [c for c in every if c not in whole])
         self.report.resumed = bool(whole)
         if whole:
             self.table.context.observer.note(
@@ -202,6 +211,10 @@ class _Sync:
                 f"going on after chunk {whole[-1].number} of the pass begun {found.started_at:%H:%M:%S}",
             )
         return found, whole
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return tuple(f"{column.name} {column.type}" for column in self.table.spec.info.columns)
 
     def _unrelated(self, attempt: Attempt) -> bool:
         """A backfill and a sync, or two backfills of other keys, may be open side by side."""
@@ -229,6 +242,7 @@ class _Sync:
             settled=bool(ceiling and ceiling.settled),
             key=self.key,
             range_files=tuple(range_files(self.table, snapshot, self.key)) if self.key else (),
+            columns=self._columns,
         )
         self.table.staging.begin(attempt)
         return attempt

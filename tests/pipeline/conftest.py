@@ -26,3 +26,9 @@ def synced(lake: Lake) -> Callable[..., SyncedTable]:
         return SyncedTable(lake, ListSource(rows, **of_source), **options)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collecting garbage after every sync takes longer than the small syncs here."""
+    monkeypatch.setattr("import_platform.pipeline.sync.release_unused", lambda: None)
