@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -53,20 +52,6 @@ UPDATED_NAMES = (
     "mtime",
 )
 """Columns that applications set on every change, best first; compared in lower case."""
-
-
-def find_table(name: str, tables: Sequence[TableInfo]) -> TableInfo:
-    """The table of a name as in the lake.
-
-    Raises:
-        ConfigError: the source has no such table; the remedy names the closest one.
-    """
-    for info in tables:
-        if info.name_in_lake == name:
-            return info
-    close = difflib.get_close_matches(name, [info.name_in_lake for info in tables], n=1)
-    remedy = f"Did you mean {close[0]}?" if close else "Run `import-platform tables` to see what the source offers."
-    raise ConfigError("the source has no such table, or its user may not read it", table=name, remedy=remedy)
 
 
 def resolve(source: str, declared: DeclaredTable, info: TableInfo) -> TableSpec:

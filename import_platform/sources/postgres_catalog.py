@@ -97,15 +97,17 @@ def load_tables(
 
 
 def load_statistics(
-    transaction: Transaction, schemas: Sequence[str]
+    transaction: Transaction, tables: Sequence[PgTable]
 ) -> Mapping[tuple[str, str, str], ColumnStatistics]:
-    """Sampled extremes of the date, time and integer columns of the schemas, by (schema, table, column)."""
-    rows = transaction.rows(_STATISTICS.format(schemas=text_array(schemas)))
+    """Sampled extremes of the date, time and integer columns of the tables, by (schema, table, column)."""
+    if not tables:
+        return {}
+    listed = f"'{{{','.join(str(table.oid) for table in tables)}}}'::oid[]"
     return {
         (row["schema"], row["table"], row["column"]): ColumnStatistics(
-            tuple(v for v in row["values"] or [] if v is not None)
+            tuple(value for value in row["values"] or [] if value is not None)
         )
-        for row in rows
+        for row in transaction.rows(_STATISTICS.format(oids=listed))
     }
 
 
@@ -226,6 +228,6 @@ CROSS JOIN LATERAL (SELECT s.histogram_bounds::text::text[] AS bounds) b
 JOIN pg_catalog.pg_namespace n ON n.nspname = s.schemaname
 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = s.attname
-WHERE s.schemaname = ANY({schemas}) AND NOT c.relispartition
+WHERE c.oid = ANY({oids})
   AND a.atttypid = ANY('{{int2,int4,int8,date,timestamp,timestamptz}}'::regtype[])
 """

@@ -30,7 +30,7 @@ def discover_tables(session: PostgresSession, schemas: Sequence[str], names: Seq
     pairs = None if names is None else [pair for name in names for pair in _candidates(name, schemas)]
     with session.transaction() as transaction:
         tables = load_tables(transaction, schemas, pairs)
-        statistics = load_statistics(transaction, schemas)
+        statistics = load_statistics(transaction, tables)
     probed = _probe(session, [table for table in tables if _is_unknown(table)])
     default = default_schema(schemas)
     infos = []

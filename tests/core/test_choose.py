@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from import_platform.core.choose import find_table, resolve
+from import_platform.core.choose import resolve
 from import_platform.core.table import (
     UNPARTITIONED,
     ColumnInfo,
@@ -242,12 +242,3 @@ def test_a_declaration_that_cannot_be_is_answered(declared: dict[str, Any], word
 def test_columns_that_the_lake_cannot_hold_are_refused_with_a_way_out(names: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         resolve("shop", DeclaredTable("t"), table(*(column(name, pa.int64()) for name in names)))
-
-
-def test_a_table_is_found_by_its_name_in_the_lake() -> None:
-    tables = [TableInfo("public", "orders", ()), TableInfo("sales", "orders", (), default_schema=False)]
-    assert find_table("sales__orders", tables) is tables[1]
-    with pytest.raises(ConfigError, match=r"Did you mean orders\?"):
-        find_table("order", tables)
-    with pytest.raises(ConfigError, match="import-platform tables"):
-        find_table("zebra", tables)
