@@ -13,7 +13,7 @@ from import_platform.cli.terminal import Failed, Terminal, grid
 from import_platform.components.external_source import ExternalSource
 from import_platform.components.loading import BrokenSource, Catalog, load_sources
 from import_platform.core.budget import format_bytes
-from import_platform.errors import ImportPlatformError
+from import_platform.errors import ImportPlatformError, InvariantBroken
 from import_platform.io.lake import Lake
 from import_platform.resources.home import prepare_home
 from import_platform.resources.memory import SHARE_PERCENT, memory_budget
@@ -131,7 +131,7 @@ def _source(source: ExternalSource, settings: Settings, lake: Lake | None) -> It
 def _table(source: str, found: Found) -> Line:
     subject = f"{source}/{found.name}"
     if found.spec is None:
-        return _failed(subject, "table", found.error or ImportPlatformError("the table cannot be synced"))
+        return _failed(subject, "table", found.error or InvariantBroken("a table that cannot be synced has no reason"))
     spec = found.spec
     facts = [spec.sync.value]
     if spec.cursor:
