@@ -34,6 +34,9 @@ def run(screen: Terminal, *, port: int) -> None:
         Failed: Dagster did not start, or ended by itself (its log is named).
     """
     _check_port(port)
+    # A terminal's Ctrl-C, a service manager's SIGTERM and a shell that started us with SIGINT ignored all end the same way.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     settings = read_settings()
     prepare_home(settings.home)
     os.environ["IMPORT_PLATFORM_LAKE"] = settings.lake_uri
