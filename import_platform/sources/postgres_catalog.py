@@ -103,11 +103,12 @@ def load_statistics(
     if not tables:
         return {}
     listed = f"'{{{','.join(str(table.oid) for table in tables)}}}'::oid[]"
+    names = text_array([table.name for table in tables])
     return {
         (row["schema"], row["table"], row["column"]): ColumnStatistics(
             tuple(value for value in row["values"] or [] if value is not None)
         )
-        for row in transaction.rows(_STATISTICS.format(oids=listed))
+        for row in transaction.rows(_STATISTICS.format(oids=listed, names=names))
     }
 
 
@@ -228,6 +229,6 @@ CROSS JOIN LATERAL (SELECT s.histogram_bounds::text::text[] AS bounds) b
 JOIN pg_catalog.pg_namespace n ON n.nspname = s.schemaname
 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = s.attname
-WHERE c.oid = ANY({oids})
+WHERE c.oid = ANY({oids}) AND s.tablename = ANY({names}::name[])  -- the second finds them by an index
   AND a.atttypid = ANY('{{int2,int4,int8,date,timestamp,timestamptz}}'::regtype[])
 """

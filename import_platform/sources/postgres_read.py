@@ -76,7 +76,6 @@ class _Reader:
         promised = request.table.arrow_schema
         self._schema = pa.schema([promised.field(name) for name in request.columns])
         self._width: WidthCheck | None = width_check(table, self._columns, request.row_bytes_max)
-        self._key_names: tuple[str, ...] = request.primary_key
         self._key_columns: tuple[int, ...] = ()
 
     def by_key(self, names: Sequence[str]) -> Iterator[Page]:
@@ -152,7 +151,6 @@ class _Reader:
             else:
                 places.append(len(self._columns) + len(hidden))
                 hidden.append(text_expression(column_reference(key.name)))
-        self._key_names = tuple(key.name for key in keys)
         self._key_columns = tuple(places)
         return tuple(hidden)
 
@@ -175,7 +173,8 @@ class _Reader:
         return Page(keep_in_range(kept, self._request.range), token, rejected + misfits)
 
     def _named_key(self, raw: pa.RecordBatch, position: int) -> dict[str, str | None]:
-        return dict(zip(self._key_names, self._key_at(raw, position), strict=True)) if self._key_columns else {}
+        names = self._request.primary_key  # none where the read only goes by a cursor
+        return dict(zip(names, self._key_at(raw, position), strict=True)) if names else {}
 
 
 def _select(statement: _Statement, columns: Sequence[PgColumn], width: WidthCheck | None) -> str:

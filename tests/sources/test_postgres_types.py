@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from import_platform.sources.postgres import PostgresSource
-from import_platform.sources.protocol import ReadRequest
+from import_platform.sources.protocol import CursorWindow, ReadRequest
 from tests.conftest import Database
 from tests.sources.contract import info_of, request, rows_of
 
@@ -182,11 +182,12 @@ def test_a_number_that_does_not_fit_is_a_rejected_row(postgres: Database, kind: 
 def test_a_keyless_table_rejects_a_row_with_the_row_itself(postgres: Database) -> None:
     postgres.execute("CREATE TABLE t (v numeric, note text)", "INSERT INTO t VALUES ('NaN', 'bad'), (1, 'good')")
     source = PostgresSource({"dsn": postgres.dsn})
-    pages = list(source.read(request(info_of(source, "t"))))
-    assert [row[1] for row in rows_of(pages)] == ["good"]
-    (rejected,) = [row for page in pages for row in page.rejected]
-    assert rejected.key == {}
-    assert '"bad"' in (rejected.row or "")
+    for window in (None, CursorWindow("note", after="a", upto=None)):
+        pages = list(source.read(request(info_of(source, "t"), window=window)))
+        assert [row[1] for row in rows_of(pages)] == ["good"]
+        (rejected,) = [row for page in pages for row in page.rejected]
+        assert rejected.key == {}
+        assert '"bad"' in (rejected.row or "")
 
 
 def test_text_that_is_not_utf8_is_a_rejected_row(postgres_server: str) -> None:
