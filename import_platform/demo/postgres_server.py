@@ -31,6 +31,7 @@ from import_platform.errors import ConfigError
 
 _USER = "postgres"
 _UNPRIVILEGED = "nobody"
+_STANDS_FOR = "stands-for"
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _SETTINGS = {
@@ -198,13 +199,24 @@ def _reachable_binaries(bin_dir: Path, user: str | None) -> Path:
 
 def _prepare_data_dir(data_dir: Path, user: str | None) -> Path:
     if user is not None and not _can_reach(data_dir.parent, user):
-        data_dir = _own_folder(f"pgdata-{_digest(str(data_dir))}") / "data"
+        _sweep()
+        elsewhere = _own_folder(f"pgdata-{_digest(str(data_dir))}")
+        (elsewhere / _STANDS_FOR).write_text(str(data_dir))
+        data_dir = elsewhere / "data"
     data_dir.mkdir(parents=True, exist_ok=True)
     if user is not None:
         account = pwd.getpwnam(user)
         os.chown(data_dir, account.pw_uid, account.pw_gid)
     data_dir.chmod(0o700)
     return data_dir
+
+
+def _sweep() -> None:
+    """Removes data that stood for folders which are gone, as a test's are after a while."""
+    for mark in Path(tempfile.gettempdir()).glob(f"import_platform-{os.geteuid()}-pgdata-*/{_STANDS_FOR}"):
+        gone = not Path(mark.read_text()).parent.exists()
+        if gone and mark.stat().st_uid == os.geteuid() and not (mark.parent / "data" / "postmaster.pid").exists():
+            shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def _own_folder(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -56,9 +57,14 @@ def test_a_data_folder_that_the_server_cannot_reach_is_kept_elsewhere_and_unchan
         moved = server.data_dir
         assert closed.stat().st_mode & 0o777 == 0o700
     if not moved.is_relative_to(closed):
-        import shutil
-
-        shutil.rmtree(moved.parent)
+        closed.rmdir()
+        (folder / "other").mkdir(mode=0o700)
+        with PostgresServer() as server:
+            server.start(folder / "other" / "data")
+            assert not moved.exists()  # swept, as the folder that it stood for is gone
+            other = server.data_dir
+        assert other is not None
+        shutil.rmtree(other.parent)
 
 
 def test_the_server_ends_when_its_starter_is_killed(folder: Path) -> None:
