@@ -110,6 +110,16 @@ class DeltaLog:
             ) from error
         return _snapshot(self._table)
 
+    def paths_at(self, version: int) -> frozenset[str] | None:
+        """The files of an older version; None when its log entries are gone. A version before the first has none."""
+        if version < 0:
+            return frozenset()
+        try:
+            table = DeltaTable(self.uri, version=version, storage_options=self._store.storage_options)
+        except DeltaError:
+            return None
+        return frozenset(_snapshot(table).files["path"])
+
     def create(self, schema: pa.Schema, commit: Commit, *, identity: str) -> None:
         """Makes the table with its first rows as version 0, in one put-if-absent: no reader sees it empty.
 

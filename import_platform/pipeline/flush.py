@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 import pyarrow as pa
 
-from import_platform.core.layout import covers
+from import_platform.core.layout import base_of, covers
+from import_platform.core.merge import MergePlan
 from import_platform.core.report import Stage, SyncReport
 from import_platform.core.schema import evolve, stored_schema
 from import_platform.core.state import (
@@ -24,7 +25,7 @@ from import_platform.core.state import (
     next_state,
 )
 from import_platform.core.table import SyncMode
-from import_platform.errors import CommitConflict, CommitOutcomeUnknown, InvariantBroken, Overtaken
+from import_platform.errors import CommitConflict, CommitOutcomeUnknown, ConfigError, InvariantBroken, Overtaken
 from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.staging import Staging
 from import_platform.pipeline.context import OpenTable
@@ -139,7 +140,9 @@ class Flush:
             return False
         dropped = self._dropped(snapshot)
         merge = self._merge_into(schema)
-        merged = merge.write(merge.plan(snapshot, dropped=dropped))
+        plan = merge.plan(snapshot, dropped=dropped)
+        self._check_moves(snapshot, plan)
+        merged = merge.write(plan)
         if not merged.adds and not merged.plan.removes:
             needed = self._creates_empty() if snapshot is None else self._moves_state(state)
             if not needed:
@@ -180,14 +183,28 @@ class Flush:
         if self._attempt.kind is AttemptKind.BACKFILL:
             now = range_files(self._table, snapshot, self._attempt.key)
             if set(now) != set(self._attempt.range_files):
-                raise RangeChanged(
-                    "the range changed while it was read",
-                    table=self._table.spec.id,
-                    partition=self._attempt.key,
-                    remedy="Run the backfill again.",
-                )
+                raise self._range_changed()
             return now
         return []
+
+    def _check_moves(self, snapshot: Snapshot | None, plan: MergePlan) -> None:
+        """A backfill takes its keys out of other leaves too, but not from where a sync has put them since it began:
+        that row is the newer one."""
+        if self._attempt.kind is not AttemptKind.BACKFILL or snapshot is None:
+            return
+        hit = {path for rewrite in plan.rewrites for path, positions in rewrite.inputs.items() if positions.size}
+        if hit and snapshot.version != self._attempt.start_version:
+            known = self._table.log.paths_at(self._attempt.start_version)
+            if known is None or not hit <= known:
+                raise self._range_changed()
+
+    def _range_changed(self) -> RangeChanged:
+        return RangeChanged(
+            "the range changed while it was read",
+            table=self._table.spec.id,
+            partition=self._attempt.key,
+            remedy="Run the backfill again.",
+        )
 
     def _merge_into(self, schema: pa.Schema) -> Merge:
         if self._merge is None or self._merging != schema:
@@ -270,9 +287,21 @@ class Flush:
 
 
 def range_files(table: OpenTable, snapshot: Snapshot | None, key: str) -> list[str]:
-    """The files of every leaf that lies in the range of a base key."""
+    """The files of every leaf that lies in the range of a base key.
+
+    Raises:
+        ConfigError: a leaf holds the range and more (backfill that leaf).
+    """
     if snapshot is None:
         return []
+    for leaf in snapshot.leaves:
+        if not covers(key, leaf, table.identity.partition) and covers(base_of(leaf), key, table.identity.partition):
+            raise ConfigError(
+                "the partition is part of a larger one in the lake",
+                table=table.id,
+                partition=key,
+                remedy=f"Backfill {base_of(leaf)}.",
+            )
     return [
         path
         for path, leaf in zip(snapshot.files["path"], snapshot.files["leaf"], strict=True)

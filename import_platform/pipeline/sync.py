@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from import_platform.core.cursor import later
 from import_platform.core.budget import key_row_bytes
+from import_platform.core.cursor import later
 from import_platform.core.layout import validate
 from import_platform.core.report import Status, SyncReport
 from import_platform.core.state import (

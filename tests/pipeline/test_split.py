@@ -10,10 +10,10 @@ from import_platform.core.budget import MIB, MemoryBudget
 from import_platform.core.layout import base_of, bits_of, covers
 from import_platform.core.table import UNPARTITIONED, Granularity, HashPartition, NumberPartition, SyncMode, TimePartition
 from import_platform.errors import ConfigError
-from import_platform.io.memory import held_bytes
+from import_platform.io.memory import MemoryWatch, held_bytes
 from import_platform.pipeline import scatter
 from import_platform.pipeline.relayout import Relayouted
-from import_platform.pipeline.split import coarsen, plan_split
+from import_platform.pipeline.split import coarsen, plan_split, split_leaf
 from tests.pipeline.lake_table import JANUARY, files_in_log, in_lake, split, timed, version_rows
 from tests.pipeline.synced_table import MONTHLY, ROOMY, replaced, rows
 
@@ -35,11 +35,11 @@ def test_a_month_becomes_days_in_one_commit_and_every_version_shows_the_same_row
 def test_the_children_lie_in_hive_folders_of_their_names(synced):
     table = synced(rows(range(3000)))
     table.sync()
-    split(table, "2025-02", limit_bytes=2000)
+    split(table, "2025-02", limit_bytes=10**6)
     folders = {path.name for path in Path(table.uri).iterdir() if any(path.glob("*.parquet"))}
     assert {f"_partition={day}" for day in FEBRUARY} < folders
     hive = pl.read_parquet(f"{table.uri}/_partition=2025-02-03/*.parquet", hive_partitioning=True)
-    assert hive["_partition"].unique().to_list() == ["2025-02-03"]
+    assert hive["_partition"].unique().to_list() == [date(2025, 2, 3)], "Polars reads the folder's name"
     assert hive.height == 24
 
 
@@ -50,7 +50,7 @@ def test_one_huge_day_becomes_hours_and_its_huge_hour_hash_bits(synced):
     table = synced(timed([*small, *huge_day, *huge_hour]))
     table.sync()
     size = in_lake(table).snapshot.size_bytes
-    split(table, "2025-01", limit_bytes=size // 5)
+    split(table, "2025-01", limit_bytes=size * 2 // 3)
     leaves = table.leaves()
     assert {bits_of(leaf) for leaf in leaves if base_of(leaf) == "2025-01-13T05"} == {"00", "01", "10", "11"}
     assert leaves["2025-01-13T06"] == 4
@@ -63,10 +63,9 @@ def test_a_table_of_uuids_only_is_split_by_hash_bits(synced):
     table = synced(pa.table({"id": pa.array(ids)}), mode=SyncMode.FULL_REFRESH, partition=UNPARTITIONED)
     table.sync()
     size = in_lake(table).snapshot.size_bytes
-    split(table, "all", limit_bytes=size // 2)
+    split(table, "all", limit_bytes=size * 3 // 5)
     leaves = table.leaves()
-    assert sorted(map(bits_of, leaves)) == sorted(f"{n:0{len(bits_of(min(leaves)))}b}" for n in range(len(leaves)))
-    assert len(leaves) >= 4
+    assert set(leaves) == {"all.h00", "all.h01", "all.h10", "all.h11"}
     assert max(leaves.values()) < 2 * min(leaves.values())
     assert table.matches()
 
@@ -127,8 +126,9 @@ def test_hash_leaves_of_a_declared_number_are_split_bit_by_bit(synced):
     table = synced(rows(range(1000)), partition=HashPartition(2))
     table.sync()
     split(table, "all.h01", limit_bytes=in_lake(table).snapshot.size_bytes // 4)
-    assert {leaf for leaf in table.leaves() if covers("all.h01", leaf, HashPartition(2))} >= {"all.h010", "all.h011"}
-    assert {"all.h00", "all.h10", "all.h11"} < set(table.leaves())
+    below = {leaf for leaf in table.leaves() if covers("all.h01", leaf, HashPartition(2))}
+    assert len(below) >= 2
+    assert set(table.leaves()) - below == {"all.h00", "all.h10", "all.h11"}
     assert table.matches()
 
 
@@ -193,21 +193,18 @@ def test_syncs_go_on_into_the_leaves_of_a_split(synced):
     split(table, "2025-02", limit_bytes=2000)
     table.sync(replaced(table.source.rows, rows([800, 1000, 1001], day=1, text="y")))
     assert table.matches()
-    assert table.leaves()["2025-02-11"] == 18 + 2 - 2 or table.leaves()["2025-02-11"] > 0
+    assert sum(table.leaves()[f"2025-02-{day:02}"] for day in range(1, 12)) == 1002 - 31 * 24
 
 
 def test_a_row_of_a_day_that_was_empty_when_the_plan_was_made_gets_its_own_leaf(synced):
     table = synced(rows(range(31 * 24, 31 * 24 + 48)))
     table.sync()
     opened = in_lake(table)
-    plan = plan_split(opened, "2025-02", limit_bytes=1000)
+    plan = plan_split(opened, "2025-02", limit_bytes=10**6)
+    assert plan.targets == ["2025-02-01", "2025-02-02"]
     table.sync(replaced(table.source.rows, rows([31 * 24 + 500], day=1)))
-    scattered = scatter  # the module's own limits stay as they are
-    assert scattered.OPEN_MIN > 0
-    from import_platform.pipeline.split import split_leaf
-
     split_leaf(opened, plan, budget=ROOMY)
-    assert table.leaves()["2025-02-21T20"] == 1 or table.leaves()["2025-02-21"] == 1
+    assert table.leaves()["2025-02-21"] == 1
     assert table.matches()
 
 
@@ -242,8 +239,6 @@ def test_splitting_a_leaf_stays_inside_a_small_budget_and_writes_no_more_than_it
     del text, instants
     opened = in_lake(table)
     budget = MemoryBudget(held_bytes() + 200 * MIB, held_bytes())
-    from import_platform.io.memory import MemoryWatch
-
     with MemoryWatch(budget.total_bytes) as watch:
         done = split(opened, "2025-01", limit_bytes=opened.snapshot.size_bytes // 4, budget=budget, watch=watch)
     assert watch.peak_bytes < budget.total_bytes
