@@ -4,8 +4,11 @@ import signal
 import threading
 import time
 from datetime import timedelta
+from urllib.parse import unquote
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from import_platform.errors import CommitConflict, CommitOutcomeUnknown, InvariantBroken
 from import_platform.io.delta import Commit, Snapshot
@@ -18,8 +21,6 @@ from import_platform.pipeline.maintain import vacuum
 from import_platform.pipeline.split import coarsen, plan_split, split_leaf
 from tests.pipeline.lake_table import commits_after, files_in_log, files_on_disk, in_lake, split, version_rows
 from tests.pipeline.synced_table import ROOMY, replaced, rows, without
-
-FEBRUARY = range(31 * 24, 59 * 24)
 
 
 @pytest.fixture
@@ -57,28 +58,15 @@ def test_a_sync_elsewhere_costs_the_split_no_rewriting(table):
 
 def test_a_sync_in_the_leaf_costs_only_the_group_it_touched(table, monkeypatch):
     monkeypatch.setattr(relayout_module, "FOLD_FILE_BYTES", 1)
+    monkeypatch.setattr(relayout_module, "GROUP_BYTES", 1)
     table.sync(replaced(table.source.rows, rows(range(1416 - 50, 1416), day=1)))
-    opened = in_lake(table)
-    files = opened.snapshot.files.filter(opened.snapshot.files["leaf"] == "2025-02")
-    assert files.height > 1
     newest = rows([1410], day=2, text="y")
-    commits_after(opened, [lambda: table.sync(replaced(table.source.rows, newest))])
-    plan = plan_split(opened, "2025-02", limit_bytes=10**6)
-    how = relayout_module.Scattered(lambda batch, snapshot: _placed(opened, plan, batch, snapshot), plan.targets)
-    done = relayout_module.Relayout(
-        opened,
-        lambda snapshot: snapshot.files.filter(snapshot.files["leaf"] == "2025-02").sort("modified_ms", "path")["path"].to_list(),
-        how, kind="split", budget=ROOMY, group_bytes=1,
-    ).run()  # fmt: skip
+    opened = commits_after(in_lake(table), [lambda: table.sync(replaced(table.source.rows, newest))])
+    assert opened.snapshot.files.filter(opened.snapshot.files["leaf"] == "2025-02").height > 1
+    done = split(opened, "2025-02", limit_bytes=10**6)
     assert table.matches()
     assert done.rounds == 2
     assert done.bytes_written < done.rewritten_bytes < 2 * done.bytes_written
-
-
-def _placed(opened, plan, batch, snapshot):
-    from import_platform.pipeline.split import _assign
-
-    return _assign(opened.identity, batch, (snapshot.leaves - {plan.leaf}) | set(plan.targets), plan.interior)
 
 
 def test_a_full_refresh_in_between_is_split_instead(table):
@@ -152,16 +140,11 @@ def test_two_attempts_at_once_split_once(table):
     assert (done.files_added, done.rounds) == (0, 2)
     assert table.version == 1
     assert table.matches()
-    assert files_on_disk(table) - files_in_log(table) == {
-        path for path in version_paths(table, 0) if "=2025-02/" in path
-    }, "what the loser wrote is deleted"
+    before = {path for path in version_paths(table, 0) if "=2025-02/" in path}
+    assert files_on_disk(table) - files_in_log(table) == before, "what the loser wrote is deleted"
 
 
 def version_paths(table, version):
-    from urllib.parse import unquote
-
-    from deltalake import DeltaTable
-
     actions = DeltaTable(table.uri, version=version).get_add_actions(flatten=True)
     return {unquote(path) for path in actions["path"].to_pylist()}
 
@@ -240,12 +223,9 @@ def test_a_rewrite_that_would_lose_a_row_is_never_committed(table, monkeypatch):
     assert table.version == 0
 
 
-def test_a_table_of_other_columns_since_the_first_round_is_rewritten_with_them(table):
-    import pyarrow as pa
-
-    wider = table.source.rows.append_column("extra", pa.array(["e"] * 2000))
-    changed = wider.set_column(2, "updated", [t.as_py() + timedelta(days=1) for t in wider["updated"]])
-    opened = commits_after(in_lake(table), [lambda: table.sync(changed.cast(wider.schema))])
+def test_a_column_added_in_between_is_in_the_children(table):
+    wider = rows(range(2000), day=1).append_column("extra", pa.array([f"e{n}" for n in range(2000)]))
+    opened = commits_after(in_lake(table), [lambda: table.sync(wider)])
     split(opened, "2025-02")
     assert table.matches()
 
@@ -260,15 +240,15 @@ def _split_and_die(uri: str, at: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     if at == "while writing":
-        writes = iter(range(20))
-        write = LeafWriter.write
+        waiting = iter(range(20))
+        close = LeafWriter.close
 
-        def some(self, batch):
-            if next(writes, None) is None:
+        def some(self):
+            if next(waiting, None) is None:
                 os.kill(os.getpid(), signal.SIGKILL)
-            write(self, batch)
+            return close(self)
 
-        LeafWriter.write = some  # type: ignore[method-assign]
+        LeafWriter.close = some  # type: ignore[method-assign]
     lake_table.log.commit = die  # type: ignore[method-assign]
     split(lake_table, "2025-02")
 

@@ -160,7 +160,7 @@ def test_split_then_merged_back_is_the_same_table(synced):
     table = synced(rows(range(3000)))
     table.sync()
     before = table.leaves()
-    split(table, "2025-02", limit_bytes=1)
+    split(table, "2025-02", limit_bytes=2000)
     done = coarsen(in_lake(table), "2025-02", budget=ROOMY)
     assert table.leaves() == before
     assert table.matches()
