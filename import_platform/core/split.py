@@ -7,11 +7,12 @@ with one 0.8 GB day becomes days, and hours for that day alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from import_platform.core.layout import bits_of, children
+from import_platform.core.layout import base_of, bits_of, children, covers, parent
+from import_platform.core.leaf import with_bits
 from import_platform.core.table import Granularity, HashPartition, PartitionSpec
 
 ONE_KEY_BITS = 12
@@ -24,7 +25,8 @@ class SplitPlan:
     """The split of one leaf as far as it is decided.
 
     `rows` maps the present targets to their rows; `interior` holds every node already taken apart, the leaf first.
-    `open` are targets still over half the limit that can go deeper: count again with their children.
+    `open` are targets still over half the limit that can go deeper: count again with their children. `stuck` says over
+    how many bits the rows of a target have not parted.
     """
 
     leaf: str
@@ -33,6 +35,7 @@ class SplitPlan:
     rows: Mapping[str, int]
     interior: tuple[str, ...]
     open: tuple[str, ...]
+    stuck: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def targets(self) -> list[str]:
@@ -70,17 +73,35 @@ def counted(
     *,
     limit_bytes: int,
 ) -> SplitPlan:
-    """The plan after counting: empty targets vanish, those still over half the limit are open."""
-    next_plan = replace(plan, rows={t: n for t, n in rows.items() if n}, interior=interior, open=())
+    """The plan after counting: empty targets vanish, those still over half the limit are open.
+
+    Rows that would not part over ONE_KEY_BITS bits are one key: they go back to the node where the bits began.
+    """
+    present = {target: count for target, count in rows.items() if count}
+    stuck = {target: _stuck(plan, target, count, partition) for target, count in present.items()}
+    for target in [target for target, bits in stuck.items() if bits >= ONE_KEY_BITS]:
+        node = with_bits(base_of(target), bits_of(target)[: -stuck.pop(target)])
+        present[node] = present.pop(target)
+        interior = tuple(inner for inner in interior if not covers(node, inner, partition))
     finest = finest_granularity(dtype)
+    next_plan = replace(plan, rows=present, interior=interior, open=(), stuck=stuck)
     still = tuple(
         target
-        for target in next_plan.rows
-        if next_plan.bytes_of(target) * 2 > limit_bytes
+        for target, count in present.items()
+        if target in stuck
+        and count > 1
+        and next_plan.bytes_of(target) * 2 > limit_bytes
         and children(target, partition, finest=finest)
-        and not (len(next_plan.rows) == 1 and len(bits_of(target)) - len(bits_of(plan.leaf)) >= ONE_KEY_BITS)
     )
     return replace(next_plan, open=still)
+
+
+def _stuck(plan: SplitPlan, target: str, count: int, partition: PartitionSpec) -> int:
+    """Bits over which these very rows have stayed together."""
+    above = parent(target, partition)
+    if above in plan.open:
+        return plan.stuck.get(above, 0) + 1 if bits_of(target) and plan.rows[above] == count else 0
+    return plan.stuck.get(target, 0)
 
 
 def finest_granularity(dtype: pa.DataType | None) -> Granularity:

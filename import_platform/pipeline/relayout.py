@@ -89,7 +89,6 @@ class Relayout:
         kind: str,
         budget: MemoryBudget,
         watch: MemoryWatch | None = None,
-        group_bytes: int = GROUP_BYTES,
     ) -> None:
         self._table = table
         self._select = select
@@ -99,7 +98,7 @@ class Relayout:
         self._watch = watch or MemoryWatch()
         children = len(how.targets) if isinstance(how, Scattered) else 1
         # A group leaves one file in every child: large enough not to be folded by the next merge, if the leaf allows.
-        self._group_bytes = max(group_bytes, children * FOLD_FILE_BYTES)
+        self._group_bytes = max(GROUP_BYTES, children * FOLD_FILE_BYTES)
         self._id = uuid.uuid4().hex
         self._seen: set[str] = set()
         self._done: dict[frozenset[str], list[WrittenFile]] = {}

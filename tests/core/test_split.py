@@ -27,7 +27,9 @@ def test_a_split_opens_one_level_and_then_only_what_is_still_over_half_the_limit
 
 
 def test_an_hour_that_is_too_large_gets_hash_bits():
-    plan = count(begin_split("2025-01-13T05", rows=200, size_bytes=200), {"2025-01-13T05.h0": 90, "2025-01-13T05.h1": 110})
+    plan = count(
+        begin_split("2025-01-13T05", rows=200, size_bytes=200), {"2025-01-13T05.h0": 90, "2025-01-13T05.h1": 110}
+    )
     assert plan.open == ("2025-01-13T05.h0", "2025-01-13T05.h1")
     assert opened(plan, MONTHLY, INSTANT)[0][0] == "2025-01-13T05.h00"
 
@@ -37,14 +39,36 @@ def test_a_day_of_a_date_column_gets_hash_bits():
     assert targets == ["2025-01-13.h0", "2025-01-13.h1"]
 
 
-def test_a_leaf_whose_rows_never_part_is_unsplittable_after_enough_bits():
-    plan = begin_split("all", rows=10, size_bytes=1000)
+def counted_as(plan: SplitPlan, rows_of, partition=UNPARTITIONED, limit_bytes=100) -> SplitPlan:
+    """Counts level by level; `rows_of` gives the rows of a target."""
     while plan.open:
-        targets, interior = opened(plan, UNPARTITIONED, None)
-        rows = {targets[0]: 10} | dict.fromkeys(targets[1:], 0)
-        plan = counted(plan, rows, interior, UNPARTITIONED, None, limit_bytes=100)
+        targets, interior = opened(plan, partition, INSTANT)
+        rows = {target: rows_of(target) for target in targets}
+        plan = counted(plan, rows, interior, partition, INSTANT, limit_bytes=limit_bytes)
+    return plan
+
+
+def test_a_leaf_of_one_key_is_unsplittable_after_enough_bits():
+    tried = []
+    plan = counted_as(begin_split("all", rows=10, size_bytes=1000),
+                      lambda target: tried.append(target) or 10 * (set(bits_of(target)) == {"0"}))  # fmt: skip
     assert plan.unsplittable
-    assert len(bits_of(plan.targets[0])) == ONE_KEY_BITS
+    assert plan.targets == ["all"]
+    assert max(len(bits_of(target)) for target in tried) == ONE_KEY_BITS
+
+
+def test_one_key_among_others_stays_in_the_node_where_its_bits_began():
+    rows = {"all.h0": 900, "all.h1": 100}
+    plan = counted_as(begin_split("all", rows=1000, size_bytes=1000),
+                      lambda target: rows.get(target, 900 if set(bits_of(target)) == {"0"} else 0), limit_bytes=200)  # fmt: skip
+    assert plan.rows == {"all.h1": 100, "all.h0": 900}
+    assert plan.interior == ("all",)
+    assert not plan.unsplittable
+
+
+def test_single_rows_are_not_taken_apart():
+    plan = counted_as(begin_split("all", rows=2, size_bytes=1000), lambda target: 1)
+    assert plan.targets == ["all.h0", "all.h1"]
 
 
 def test_rows_that_part_late_are_splittable():
@@ -52,7 +76,7 @@ def test_rows_that_part_late_are_splittable():
     for rows in ({"all.h0": 2, "all.h1": 0}, {"all.h00": 1, "all.h01": 1}):
         plan = count(plan, rows, UNPARTITIONED, None)
         assert not plan.unsplittable
-    assert plan.open == ("all.h00", "all.h01")
+    assert plan.targets == ["all.h00", "all.h01"]
 
 
 @pytest.mark.parametrize(

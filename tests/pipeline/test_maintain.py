@@ -7,7 +7,7 @@ from import_platform.core.maintenance import COMPACT_FILES
 from import_platform.core.table import SyncMode
 from import_platform.pipeline.maintain import compact_leaf, maintain, vacuum
 from tests.pipeline.lake_table import commits_after, files_in_log, files_on_disk, in_lake, version_rows
-from tests.pipeline.synced_table import ROOMY, replaced, rows
+from tests.pipeline.synced_table import ROOMY, rows
 
 
 @pytest.fixture

@@ -1,13 +1,15 @@
+import random
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 
 from import_platform.core.report import Status
-from import_platform.core.table import SyncMode, UNPARTITIONED
+from import_platform.core.table import UNPARTITIONED, SyncMode
 from import_platform.errors import ImportPlatformError, StoreUnavailable
 from import_platform.pipeline import repartition as repartition_module
 from import_platform.pipeline.repartition import plan_repartition, predicted_peak_bytes, read_record, repartition
+from import_platform.pipeline.split import plan_split
 from tests.pipeline.lake_table import in_lake, split
 from tests.pipeline.synced_table import ROOMY, replaced, rows
 
@@ -90,9 +92,7 @@ def test_a_person_may_ask_again_for_an_unsplittable_leaf(synced, monkeypatch):
     table.sync()
     limit = largest(table) - 1
     planned = []
-    monkeypatch.setattr(repartition_module, "plan_split", lambda *a, **k: planned.append(1) or plan(*a, **k))
-    from import_platform.pipeline.split import plan_split as plan
-
+    monkeypatch.setattr(repartition_module, "plan_split", lambda *a, **k: planned.append(1) or plan_split(*a, **k))
     run(table, limit_bytes=limit)
     run(table, limit_bytes=limit)
     assert len(planned) == 1
@@ -137,10 +137,9 @@ def test_small_quiet_leaves_are_merged_back_and_written_ones_are_not(table, monk
     assert table.matches()
 
 
-def test_200_random_syncs_with_a_repartition_after_each_never_flap(synced, monkeypatch):
+@pytest.mark.slow
+def test_random_syncs_with_a_repartition_after_each_never_flap(synced, monkeypatch):
     """Quiet counts as at once, which is the hardest case: only the distance between the two limits is left."""
-    import random
-
     monkeypatch.setattr("import_platform.core.repartition.QUIET", timedelta(0))
     dice = random.Random(3)
     table = synced(rows(range(200)), mode=SyncMode.FULL_REFRESH)
@@ -151,7 +150,7 @@ def test_200_random_syncs_with_a_repartition_after_each_never_flap(synced, monke
         report = run(table, limit_bytes=limit)
         rewritten.append(report.status is Status.DONE)
     assert table.matches()
-    assert sum(rewritten) < 20
+    assert 1 <= sum(rewritten) < 20
     assert run(table, limit_bytes=limit).status is Status.UNCHANGED
 
 

@@ -8,7 +8,14 @@ import pytest
 
 from import_platform.core.budget import MIB, MemoryBudget
 from import_platform.core.layout import base_of, bits_of, covers
-from import_platform.core.table import UNPARTITIONED, Granularity, HashPartition, NumberPartition, SyncMode, TimePartition
+from import_platform.core.table import (
+    UNPARTITIONED,
+    Granularity,
+    HashPartition,
+    NumberPartition,
+    SyncMode,
+    TimePartition,
+)
 from import_platform.errors import ConfigError
 from import_platform.io.memory import MemoryWatch, held_bytes
 from import_platform.pipeline import scatter
