@@ -58,9 +58,10 @@ def test_a_leaf_of_one_key_is_unsplittable_after_enough_bits():
 
 
 def test_one_key_among_others_stays_in_the_node_where_its_bits_began():
-    rows = {"all.h0": 900, "all.h1": 100}
-    plan = counted_as(begin_split("all", rows=1000, size_bytes=1000),
-                      lambda target: rows.get(target, 900 if set(bits_of(target)) == {"0"} else 0), limit_bytes=200)  # fmt: skip
+    def rows_of(target: str) -> int:
+        return 100 if target == "all.h1" else 900 * (set(bits_of(target)) == {"0"})
+
+    plan = counted_as(begin_split("all", rows=1000, size_bytes=1000), rows_of, limit_bytes=200)
     assert plan.rows == {"all.h1": 100, "all.h0": 900}
     assert plan.interior == ("all",)
     assert not plan.unsplittable
