@@ -75,7 +75,8 @@ def make_project(root: Path, months: int = 4, rows: int = 400) -> Project:
     """A shop of `rows` orders spread evenly over the first months of 2025, and five customers."""
     project = Project(root)
     project.sql(
-        "create table orders (id integer primary key, created_at timestamp not null, updated_at timestamp not null, note text)",
+        "create table orders (id integer primary key, created_at timestamp not null, updated_at timestamp not null,"
+        " note text)",
         "create table customers (id integer primary key, name text)",
     )
     orders = [(i, f"2025-{i % months + 1:02}-05 00:00:00", "2025-05-01 00:00:00", f"note {i}") for i in range(rows)]

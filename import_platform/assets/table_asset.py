@@ -80,18 +80,19 @@ def asked_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
     return list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else ()
 
 
-def description(config: SourceConfig, declared: DeclaredTable, *, sync_now_url: str) -> str:
+def description(config: SourceConfig, declared: DeclaredTable, *, table_url: str, source_url: str) -> str:
     """Markdown: where the table comes from, how it is kept fresh, and how to sync it now."""
     cursor = f" by `{declared.cursor}`" if declared.cursor else ""
     mode = f"{declared.sync}{cursor}" if declared.sync else "chosen from what the source reveals"
     key = ", ".join(declared.primary_key) if declared.primary_key else "the source's own"
     cron = declared.schedule or config.schedule
     schedule = f"`{cron}` (UTC)" if cron else "none"
+    now = f"[Sync this table now]({table_url}) or [all of {config.name}]({source_url})."
     return "\n\n".join(
         [
             f"Table `{declared.name}` of the {config.connection.kind} source `{config.name}`.",
             f"Sync mode: {mode}. Primary key: {key}. Partitions: {layout(declared.partition)}. Schedule: {schedule}.",
-            f"[Sync this table now]({sync_now_url}). *Materialize* loads partitions again from the source.",
+            f"{now} *Materialize* loads partitions again from the source.",
         ]
     )
 

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from import_platform.core.budget import parse_bytes
 from import_platform.core.table import (
     DeclaredTable,
     Granularity,
@@ -74,6 +75,15 @@ def _column(name: str) -> str:
     return name
 
 
+def _size(text: str) -> str:
+    try:
+        parse_bytes(text, name="partition_max")
+    except ConfigError:
+        raise ValueError("must be a size such as 1.5GB or 512MiB") from None
+    return text
+
+
+Size = Annotated[StrictStr, AfterValidator(_size)]
 Cron = Annotated[StrictStr, AfterValidator(_cron)]
 Column = Annotated[StrictStr, AfterValidator(_column)]
 
@@ -88,6 +98,7 @@ class PartitionYaml(_Yaml):
     width: Annotated[int, Field(strict=True)] | None = Field(None, description="for an integer column: a power of ten")
     hash: Annotated[int, Field(strict=True)] | None = Field(None, description="number of leaves: a power of two")
     stable: StrictBool = Field(False, description="true promises that a row's value never changes")
+    pinned: StrictBool = Field(False, description="true leaves splits and merges of leaves to people")
 
     @model_validator(mode="after")
     def _one_kind(self) -> PartitionYaml:
@@ -132,6 +143,7 @@ class TableYaml(_Yaml):
     primary_key: Annotated[list[Column], Field(min_length=1)] | None = None
     partition: Partition = None
     schedule: Cron | None = Field(None, description="instead of the source's schedule")
+    partition_max: Size | None = Field(None, description="such as 3GB, instead of IMPORT_PLATFORM_PARTITION_MAX")
 
     def declared(self) -> DeclaredTable:
         return DeclaredTable(
@@ -141,6 +153,8 @@ class TableYaml(_Yaml):
             schedule=self.schedule,
             primary_key=tuple(self.primary_key) if self.primary_key is not None else None,
             partition=self.partition.spec() if self.partition is not None else None,
+            partition_max_bytes=parse_bytes(self.partition_max, name="partition_max") if self.partition_max else None,
+            pinned=self.partition is not None and self.partition.pinned,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,12 +22,11 @@ from import_platform.jobs.discovery import discovery_job, discovery_schedule
 from import_platform.jobs.due import cron_of, interval
 from import_platform.jobs.schedules import sync_schedules
 from import_platform.jobs.sync_jobs import asset_sync_job, sync_now
-from import_platform.resources.naming import asset_key, sync_now_job
+from import_platform.resources.naming import CODE_LOCATION, asset_key, sync_now_job
 from import_platform.resources.platform import PlatformResource, SourceConfig
 from import_platform.resources.project import read_settings
 from import_platform.resources.snapshots import Snapshot
 
-CODE_LOCATION = "import_platform"
 SPARE_TIME = timedelta(hours=1)
 """A table is stale after two of its schedule's longest pauses and this, so that one slow or skipped tick is no
 alarm.
@@ -82,7 +82,12 @@ def _dressing(config: SourceConfig, table: DeclaredTable, origin: Origin | None,
         )
     cron = cron_of(config, table)
     return Dressing(
-        description=description(config, table, sync_now_url=sync_now_url(config.name, table.name)),
+        description=description(
+            config,
+            table,
+            table_url=sync_now_url(config.name, table.name),
+            source_url=sync_now_url(config.name, None),
+        ),
         metadata=metadata,
         check_specs=table_checks.specs(key),
         evaluate=lambda outcome: _results(key, outcome),
@@ -115,9 +120,9 @@ def _sync_and_record(config: SourceConfig) -> Any:
     return run_table
 
 
-def sync_now_url(source: str, table: str) -> str:
-    """A path of the UI: the Launchpad of the source's sync-now job with this table filled in."""
-    config = quote(f"tables: [{table!r}]\nfull_refresh: false\n")
+def sync_now_url(source: str, table: str | None) -> str:
+    """A path of the UI: the Launchpad of the source's sync-now job, filled in with this table, or with all for None."""
+    config = quote(f"tables: {json.dumps([table] if table is not None else [])}\nfull_refresh: false\n")
     return f"/locations/{quote(code_location())}/jobs/{sync_now_job(source)}/playground/setup?config={config}"
 
 

@@ -16,7 +16,15 @@ from import_platform.jobs.discovery import discover_source
 from import_platform.jobs.selection import Declarations, DeclaredSource, Selected, select
 from import_platform.resources.home import open_instance
 from import_platform.resources.interrupts import stop_on_signals
-from import_platform.resources.naming import asset_key, op_name, partitions_def, pool, sync_job, table_id
+from import_platform.resources.naming import (
+    REPOSITORY_TAGS,
+    asset_key,
+    op_name,
+    partitions_def,
+    pool,
+    sync_job,
+    table_id,
+)
 from import_platform.resources.platform import PlatformResource
 from import_platform.resources.process import process_tags
 from import_platform.resources.project import read_settings
@@ -159,7 +167,7 @@ class _Launcher:
                     instance=self._instance,
                     asset_selection=[asset_key(source.name, name) for name in names],
                     run_config={**run_config, **QUIET},
-                    tags=process_tags(),
+                    tags={**process_tags(), **REPOSITORY_TAGS},
                     partition_key=partition_key,
                     raise_on_error=False,
                 )

@@ -6,8 +6,16 @@ import hashlib
 import re
 
 import dagster as dg
+from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
+from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
 from import_platform.core.names import escape
+
+CODE_LOCATION = "import_platform.definitions"
+"""What `import-platform ui`, `dagster dev` and workspace.yaml call this project's definitions."""
+
+REPOSITORY_TAGS = {REPOSITORY_LABEL_TAG: f"{SINGLETON_REPOSITORY_NAME}@{CODE_LOCATION}"}
+"""Without them the UI does not count a run as one of a job's, because nothing says which job of that name it was."""
 
 SOURCE_TAG = "import_platform/source"
 HOST_TAG = "import_platform/host"
@@ -50,6 +58,11 @@ def sync_job(source: str) -> str:
 def sync_now_job(source: str) -> str:
     """The op job with a Launchpad, for people."""
     return f"sync_{source}_now"
+
+
+def maintain_job(source: str) -> str:
+    """The op job that splits, merges back and compacts leaves."""
+    return f"maintain_{source}"
 
 
 def discover_job(source: str) -> str:

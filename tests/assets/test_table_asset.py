@@ -121,7 +121,7 @@ def test_an_unexpected_error_leaves_no_value_in_the_history(run, monkeypatch, pr
 
     monkeypatch.setattr("import_platform.assets.materialize.sync_table", broken)
     with session(Session()) as mine:
-        result, instance = run()
+        result, _ = run()
     assert not result.success
     assert mine.reports["shop/orders"].status is Status.FAILED
     assert "internal error: RuntimeError" in mine.reports["shop/orders"].error

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -51,7 +52,7 @@ def working(project):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.getcwd()},
+            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         )
         started.append(child)
         assert child.stdout.readline() == "working\n", child.stderr.read()
@@ -63,6 +64,7 @@ def working(project):
         child.wait()
 
 
+@pytest.mark.slow
 def test_the_sync_after_a_kill_starts_at_once_and_ends_the_dead_run(project, working):
     child = working()
     child.send_signal(signal.SIGKILL)
@@ -78,6 +80,7 @@ def test_the_sync_after_a_kill_starts_at_once_and_ends_the_dead_run(project, wor
         assert instance.event_log_storage.get_concurrency_info("delta/shop/orders").active_slot_count == 0
 
 
+@pytest.mark.slow
 def test_a_living_run_is_waited_for_and_then_named_while_the_other_tables_go_on(project, working):
     working()
     reports = launch_sync(["shop"], sources=project.sources(), wait_seconds=1)
@@ -88,6 +91,7 @@ def test_a_living_run_is_waited_for_and_then_named_while_the_other_tables_go_on(
     assert holder.run_id in reports[0].error
 
 
+@pytest.mark.slow
 def test_a_table_that_gets_free_in_time_is_synced(project, working):
     child = working(seconds=3)
     [report] = launch_sync(["shop/orders"], sources=project.sources(), wait_seconds=60)
@@ -95,6 +99,7 @@ def test_a_table_that_gets_free_in_time_is_synced(project, working):
     assert child.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_deploy_ends_a_sync_at_a_checkpoint_and_the_next_one_goes_on(project, working, number):
     child = working(seconds=1)

@@ -180,17 +180,17 @@ def test_a_backfill_of_a_whole_source_is_refused(project):
 
 
 def test_progress_reaches_the_caller_and_the_terminal_stays_quiet(project, capfd):
-    class Watching:
-        seen = set()
+    seen = set()
 
+    class Watching:
         def progress(self, table, stage, *, rows, bytes_, total_rows):
-            self.seen.add(table)
+            seen.add(table)
 
         def note(self, table, message):
             pass
 
     _sync(project, "shop", observer=Watching())
-    assert Watching.seen == {"shop/orders", "shop/customers"}
+    assert seen == {"shop/orders", "shop/customers"}
     assert capfd.readouterr() == ("", "")
 
 

@@ -6,7 +6,11 @@ import sys
 from import_platform.resources.naming import HOST_TAG, PROCESS_TAG
 from import_platform.resources.process import is_gone, process_tags
 
-PRINT_TAGS = "import json; from import_platform.resources.process import process_tags; print(json.dumps(process_tags()), flush=True); "
+PRINT_TAGS = """
+import json
+from import_platform.resources.process import process_tags
+print(json.dumps(process_tags()), flush=True)
+"""
 
 
 def _child(code):
