@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import pyarrow as pa
-from fractions import Fraction
 
 from import_platform.errors import ConfigError
 

@@ -59,7 +59,7 @@ def stored_schema(source: pa.Schema) -> pa.Schema:
 
 
 def lake_type(dtype: pa.DataType) -> pa.DataType:
-    """The type that values are stored in: Delta has one text, one binary and one timestamp type and no unsigned numbers.
+    """The type that values are stored in: Delta has one text, one binary and one timestamp type, no unsigned.
 
     A timestamp without zone is taken as UTC: its own Delta type (timestampNtz) is a table feature that not every reader
     has. Finer than a microsecond does not fit; the cast says so.

@@ -8,7 +8,8 @@ leave gaps. Source: DESIGN section 8.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -34,7 +35,8 @@ class TableState:
 
     `cursor` is known complete; `settled` says that no row can appear at that very value any more; `sync_attempt` is
     the last attempt that is not a backfill; `progress` the last chunk in the lake of every attempt still open; `tail`
-    holds hashes of the rows at an unsettled cursor value, so that reading them again changes nothing.
+    holds hashes of the rows at an unsettled cursor value, so that reading them again changes nothing; `content` tells
+    what the last full refresh swapped in, so that swapping in the same rows again changes nothing.
     """
 
     number: int = 0
@@ -45,6 +47,7 @@ class TableState:
     sync_attempt: str = ""
     progress: Mapping[str, int] = field(default_factory=dict)
     tail: tuple[int, ...] = ()
+    content: str = ""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -64,6 +67,7 @@ def next_state(
     last_chunk: int,
     complete: bool,
     tail: tuple[int, ...] = (),
+    content: str = "",
 ) -> TableState:
     """The state after flushing an attempt's chunks up to `last_chunk`; the cursor moves only when it is complete."""
     progress = {**current.progress, attempt.id: last_chunk}
@@ -77,6 +81,7 @@ def next_state(
         flush=flush,
         progress=progress,
         sync_attempt=attempt.id if syncs else current.sync_attempt,
+        content=content,
     )
     if complete and syncs and attempt.ceiling is not None:
         state = replace(state, cursor=attempt.ceiling, settled=attempt.settled, tail=tail)
@@ -128,7 +133,8 @@ class Checkpoint:
 
     `token` None means that the chunk is only whole together with later ones; a resume discards such a chunk. `tail`
     holds hashes of its rows at the attempt's unsettled ceiling. `id` names its data and `previous` the chunk that it
-    follows, because two processes may work on one attempt and cut the same rows into different chunks.
+    follows, because two processes may work on one attempt and cut the same rows into different chunks. `content` is
+    the sum of its rows' hashes in a full refresh.
     """
 
     number: int
@@ -140,6 +146,7 @@ class Checkpoint:
     tail: tuple[int, ...] = ()
     id: str = ""
     previous: str = ""
+    content: int = 0
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -148,6 +155,13 @@ class Checkpoint:
 def checkpoint_from_json(data: bytes) -> Checkpoint:
     value = json.loads(data)
     return Checkpoint(**value | {"tail": tuple(value["tail"])})
+
+
+def content_of(attempt: Attempt, checkpoints: Sequence[Checkpoint]) -> str:
+    """What a whole full refresh holds, whatever the order and the cuts of its rows: count, sum of hashes, columns."""
+    rows = sum(checkpoint.rows for checkpoint in checkpoints)
+    hashes = sum(checkpoint.content for checkpoint in checkpoints) % 2**64
+    return f"{rows}:{hashes:016x}:{zlib.crc32(repr(attempt.columns).encode()):08x}"
 
 
 def resumable(checkpoints: list[Checkpoint]) -> list[Checkpoint]:

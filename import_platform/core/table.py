@@ -63,7 +63,7 @@ UNPARTITIONED = HashPartition(0)
 class ColumnInfo:
     """One column as the source describes it; `type` is the Arrow type its values have in the lake.
 
-    `minimum` and `maximum` are sampled extremes of date, timestamp and integer columns as canonical cursor text, good for
+    `minimum` and `maximum` are sampled extremes of date, timestamp and integer columns as cursor text, good for
     choosing a partition and for nothing that must be exact; None for unknown.
     """
 
@@ -104,7 +104,10 @@ class TableInfo:
 
 @dataclass(frozen=True)
 class DeclaredTable:
-    """One table as its owner declared it in YAML; None means "choose for me"."""
+    """One table as its owner declared it in YAML; None means "choose for me".
+
+    `partition_max_bytes` None is the platform's own limit; a `pinned` table is split and merged back by hand only.
+    """
 
     name: str
     sync: SyncMode | None = None
@@ -112,6 +115,8 @@ class DeclaredTable:
     primary_key: tuple[str, ...] | None = None
     partition: PartitionSpec | None = None
     schedule: str | None = None
+    partition_max_bytes: int | None = None
+    pinned: bool = False
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ class Extract:
 def _content(batch: pa.RecordBatch) -> int:
     """The sum of a hash per row. Polars' own hash is quick (40 M rows/s) and the same in every process of one release;
     after an upgrade it may differ, and then an unchanged table is swapped once more."""
-    frame = pl.DataFrame([pl.from_arrow(array).alias(str(i)) for i, array in enumerate(batch.columns)])
+    frame = pl.DataFrame([pl.Series(str(i), array) for i, array in enumerate(batch.columns)])
     return int(frame.hash_rows(1).sum() or 0) % 2**64
 
 

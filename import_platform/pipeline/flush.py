@@ -20,6 +20,7 @@ from import_platform.core.state import (
     AttemptKind,
     Checkpoint,
     TableState,
+    content_of,
     is_finished,
     is_overtaken,
     next_state,
@@ -79,6 +80,7 @@ class Flush:
         self._report = report
         self._complete = complete
         self._tail = tail if len(tail) <= TAIL_ROWS or table.spec.sync is SyncMode.APPEND else ()
+        self._content = content_of(attempt, chunks) if attempt.kind is AttemptKind.FULL_REFRESH else ""
         self._id = uuid.uuid4().hex
         self._merge: Merge | None = None
         self._merging: pa.Schema | None = None
@@ -253,6 +255,7 @@ class Flush:
                 last_chunk=last,
                 complete=self._complete,
                 tail=self._tail,
+                content=self._content,
             )
         ):
             number += 1

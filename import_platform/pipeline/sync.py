@@ -17,6 +17,7 @@ from import_platform.core.state import (
     AttemptKind,
     Checkpoint,
     TableState,
+    content_of,
     is_finished,
     is_overtaken,
     resumable,
@@ -46,7 +47,7 @@ def sync_table(context: TableContext, *, full_refresh: bool = False) -> SyncRepo
 
     def work(table: OpenTable, report: SyncReport) -> None:
         kind = AttemptKind.FULL_REFRESH if full_refresh else AttemptKind(table.spec.sync.value)
-        _Sync(table, report, kind).run()
+        _Sync(table, report, kind, forced=full_refresh).run()
 
     return _reported(context, work)
 
@@ -99,6 +100,7 @@ class _Sync:
     report: SyncReport
     kind: AttemptKind
     key: str = ""
+    forced: bool = False
 
     def run(self) -> None:
         snapshot = self.table.snapshot
@@ -141,6 +143,9 @@ class _Sync:
             tail += checkpoint.tail
             if self._in_parts and self._enough(pending):
                 pending = self._flush_whole(attempt, pending)
+        if extract.ended and self._same(attempt, pending, state):
+            self.table.staging.discard(attempt.id)
+            return
         if extract.ended:
             self._flush(attempt, pending, complete=True, tail=tuple(tail))
             self.table.staging.discard(attempt.id)
@@ -151,6 +156,15 @@ class _Sync:
             self._flush_whole(attempt, pending)
         self.report.status = Status.CHECKPOINTED
         context.observer.note(self.table.spec.id, "stopped at a checkpoint; the next run goes on from it")
+
+    def _same(self, attempt: Attempt, chunks: Sequence[Checkpoint], state: TableState) -> bool:
+        """True when a full refresh found exactly what the last one swapped in. A forced one is swapped all the same."""
+        return (
+            self.kind is AttemptKind.FULL_REFRESH
+            and not self.forced
+            and attempt.ceiling == state.cursor
+            and content_of(attempt, chunks) == state.content
+        )
 
     def _enough(self, pending: list[Checkpoint]) -> bool:
         """True when a flush should not wait: many chunks, or more keys than a merge may hold."""

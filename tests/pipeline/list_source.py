@@ -82,7 +82,10 @@ class ListSource:
             self.pages += 1
             page = frame.slice(at, self.page_rows)
             table = page.to_arrow().cast(self.rows.schema).combine_chunks()
-            token = {"row": at + page.height} if page_number % self.token_every == 0 else None
+            end = at + page.height
+            # As in every connector: a page that cuts rows of one key apart is no place to go on from.
+            cut = bool(key) and end < frame.height and all(frame[end - 1, k] == frame[end, k] for k in key)
+            token = {"row": end} if page_number % self.token_every == 0 and not cut else None
             yield Page(table.to_batches()[0], token)
 
     def close(self) -> None: ...
