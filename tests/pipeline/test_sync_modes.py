@@ -1,3 +1,4 @@
+import pyarrow as pa
 import pytest
 
 from import_platform.core.report import Status
@@ -116,10 +117,19 @@ def test_a_sync_with_nothing_new_makes_no_commit(synced, mode):
     table = synced(rows(range(500)), mode=mode)
     table.sync()
     report = table.sync()
-    if mode is SyncMode.FULL_REFRESH:
-        assert report.status is Status.DONE, "a swap has no way to know that nothing changed"
-    else:
-        assert (report.status, report.files_added, table.version) == (Status.UNCHANGED, 0, 0)
+    assert (report.status, report.files_added, table.version) == (Status.UNCHANGED, 0, 0)
+    assert table.matches()
+
+
+def test_a_full_refresh_swaps_when_one_value_changed_and_when_it_is_asked_for(synced):
+    table = synced(rows(range(500)), mode=SyncMode.FULL_REFRESH)
+    table.sync()
+    changed = pa.concat_tables([rows(range(499)), rows([499], text="y")])
+    assert table.sync(changed).status is Status.DONE
+    assert table.matches()
+    assert table.sync(full_refresh=True).status is Status.DONE
+    assert table.sync().status is Status.UNCHANGED
+    assert table.sync(rows(range(499))).status is Status.DONE
     assert table.matches()
 
 
