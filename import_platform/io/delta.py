@@ -127,7 +127,9 @@ class DeltaLog:
 
         Raises:
             CommitConflict: somebody else created it first.
+            InvariantBroken: a file is not there in full.
         """
+        self._check_files(commit)
         now = int(time.time() * 1000)
         fields = Schema.from_arrow(pa.schema([*schema, pa.field(PARTITION_COLUMN, pa.string())]))
         entries: list[dict[str, object]] = [
@@ -224,7 +226,7 @@ class DeltaLog:
             ) from error
 
     def holds(self, version: int, mark: str) -> bool | None:
-        """Whether that version is the commit whose facts contain the (unique) mark; None while there is no such version.
+        """Whether that version is the commit whose facts contain the (unique) mark; None while there is none.
 
         For a commit that was reported lost: a store that retried it may have refused its own first try.
         """
@@ -238,10 +240,15 @@ class DeltaLog:
         missing = set(commit.removes) - set(base.files["path"])
         if missing:
             raise InvariantBroken("a commit removes files that are not in its snapshot", count=len(missing))
+        if commit.number and commit.number <= base.transaction:
+            raise InvariantBroken("a commit repeats a transaction number", found=commit.number, last=base.transaction)
+        self._check_files(commit)
+        return table
+
+    def _check_files(self, commit: Commit) -> None:
         for file in commit.adds:
             if self._store.size_bytes(f"{self._path}/{file.path}") != file.size_bytes:
                 raise InvariantBroken("a file to be committed is missing or has another size", path=file.path)
-        return table
 
     def add_columns(self, base: Snapshot, fields: Sequence[pa.Field]) -> None:
         """Adds nullable columns as a commit of its own; the caller reloads and plans again."""

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from import_platform.core.budget import MIB, MemoryBudget
+from import_platform.core.budget import GIB, MIB, MemoryBudget
 from import_platform.core.report import SyncReport
 from import_platform.core.schema import stored_schema
 from import_platform.core.table import DeclaredTable, Granularity, PartitionSpec, SyncMode, TimePartition
@@ -22,7 +22,7 @@ from tests.pipeline.list_source import ListSource
 
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 MONTHLY = TimePartition("created", Granularity.MONTH)
-ROOMY = MemoryBudget(512 * MIB, 200 * MIB)
+ROOMY = MemoryBudget(8 * GIB, 8 * GIB - 312 * MIB)
 
 
 class TinyBudget(MemoryBudget):
@@ -32,7 +32,7 @@ class TinyBudget(MemoryBudget):
     merge_bytes = 1  # type: ignore[assignment]
 
 
-STREAMED = TinyBudget(512 * MIB, 200 * MIB)
+STREAMED = TinyBudget(8 * GIB, 8 * GIB - 312 * MIB)
 
 
 class Steps(MemoryBudget):
@@ -41,7 +41,7 @@ class Steps(MemoryBudget):
     chunk_bytes = 1  # type: ignore[assignment]
 
 
-PAGE_BY_PAGE = Steps(512 * MIB, 200 * MIB)
+PAGE_BY_PAGE = Steps(8 * GIB, 8 * GIB - 312 * MIB)
 
 
 def rows(ids: list[int] | range, *, day: int = 0, text: str = "x") -> pa.Table:

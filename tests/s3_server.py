@@ -1,0 +1,94 @@
+"""An S3 server of its own process, and one that breaks the promise of If-None-Match."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import boto3
+
+ACCESS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def s3_server() -> Iterator[dict[str, str]]:
+    """The AWS_* variables of a running server without any bucket."""
+    port = free_port()
+    command = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the S3 server does not start")
+            time.sleep(0.05)
+        yield ACCESS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+    finally:
+        server.kill()
+        server.wait()
+
+
+def new_bucket(environ: dict[str, str]) -> str:
+    """The URI of a fresh bucket."""
+    name = f"bucket-{uuid.uuid4().hex}"
+    boto3.client(
+        "s3",
+        endpoint_url=environ["AWS_ENDPOINT_URL"],
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        region_name="us-east-1",
+    ).create_bucket(Bucket=name)
+    return f"s3://{name}/lake"
+
+
+class _Forgetful(BaseHTTPRequestHandler):
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer(200)
+
+    def do_POST(self) -> None:  # the deletion of many objects, which is how obstore deletes one
+        asked = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        deleted = b"".join(b"<Deleted>" + key + b"</Deleted>" for key in re.findall(rb"<Key>.*?</Key>", asked))
+        self._answer(200, b"<DeleteResult>" + deleted + b"</DeleteResult>")
+
+    def _answer(self, status: int, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("ETag", '"x"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@contextmanager
+def server_that_ignores_conditions() -> Iterator[dict[str, str]]:
+    """Answers 200 to every PUT, as some S3 look-alikes do."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Forgetful)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield ACCESS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def environment(extra: dict[str, str]) -> dict[str, str]:
+    """This process's environment without its own AWS_* settings, and with these."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | extra
