@@ -13,6 +13,7 @@ from import_platform.cli.terminal import Failed, Terminal, grid
 from import_platform.components.external_source import ExternalSource
 from import_platform.components.loading import BrokenSource, Catalog, load_sources
 from import_platform.core.budget import format_bytes
+from import_platform.demo.server import source_for_commands
 from import_platform.errors import ImportPlatformError, InvariantBroken
 from import_platform.io.lake import Lake
 from import_platform.resources.home import prepare_home
@@ -38,16 +39,17 @@ class Line:
 
 def run(screen: Terminal, source_name: str | None) -> None:
     """Raises Failed: with 2 if anything is configured wrongly, else with 1 if anything does not work."""
-    settings = read_settings()
-    catalog = load_sources(settings.defs_folders)
-    if source_name is not None:
-        catalog = Catalog((catalog.source(source_name),), ())
     lines = []
-    with screen.err.status("checking ..."):
-        for line in _lines(settings, catalog):
-            lines.append(line)
-            if screen.is_json:
-                screen.emit({**asdict(line), "ok": line.is_ok})
+    with source_for_commands(selection=[source_name] if source_name else []):
+        settings = read_settings()
+        catalog = load_sources(settings.defs_folders)
+        if source_name is not None:
+            catalog = Catalog((catalog.source(source_name),), ())
+        with screen.err.status("checking ..."):
+            for line in _lines(settings, catalog):
+                lines.append(line)
+                if screen.is_json:
+                    screen.emit({**asdict(line), "ok": line.is_ok})
     if not screen.is_json:
         _print(screen, lines)
     worst = max((line.exit_code for line in lines), default=0)

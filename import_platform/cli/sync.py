@@ -9,6 +9,7 @@ from import_platform.cli.summary import conclude, reporting_failure
 from import_platform.cli.terminal import Terminal
 from import_platform.components.loading import load_sources
 from import_platform.core.report import Observer, SyncReport
+from import_platform.demo.server import source_for_commands
 from import_platform.errors import Interrupted
 from import_platform.jobs.launch import launch_backfill, launch_sync
 
@@ -18,7 +19,8 @@ def run(screen: Terminal, selection: Sequence[str], *, full_refresh: bool) -> No
     def launch(observer: Observer) -> list[SyncReport]:
         return launch_sync(selection, sources=load_sources(), full_refresh=full_refresh, observer=observer)
 
-    _launch(screen, ", ".join(selection), launch)
+    with source_for_commands(selection=selection):
+        _launch(screen, ", ".join(selection), launch)
 
 
 def backfill(screen: Terminal, table: str, keys: Sequence[str]) -> None:
@@ -26,7 +28,8 @@ def backfill(screen: Terminal, table: str, keys: Sequence[str]) -> None:
     def launch(observer: Observer) -> list[SyncReport]:
         return launch_backfill(table, keys, sources=load_sources(), observer=observer)
 
-    _launch(screen, table, launch)
+    with source_for_commands(selection=[table]):
+        _launch(screen, table, launch)
 
 
 def _launch(screen: Terminal, tables: str, launch: Callable[[Observer], list[SyncReport]]) -> None:

@@ -12,6 +12,7 @@ from import_platform.cli.terminal import Terminal, grid
 from import_platform.components.loading import load_sources
 from import_platform.core.budget import format_bytes
 from import_platform.core.identity import partition_as_dict
+from import_platform.demo.server import source_for_commands
 from import_platform.io.lake import Lake
 from import_platform.jobs.discovery import discover_source
 from import_platform.resources.home import open_instance
@@ -26,16 +27,17 @@ def run(screen: Terminal, source_name: str) -> None:
         ConfigError: no such source, a broken file, or a variable that is not set.
         SourceUnavailable, SourceRejected: the source does not answer, or refuses.
     """
-    settings = read_settings()
-    source = load_sources(settings.defs_folders).source(source_name)
-    with open_instance(settings.home) as instance:
-        discovery = discover_source(PlatformResource(), source.config, source.tables, instance=instance)
-    found = judge(source, discovery.tables, Lake(settings.lake_uri))
-    if screen.is_json:
-        for table in found:
-            screen.emit(_json(source.name, table))
-    else:
-        _print(screen, source.name, found)
+    with source_for_commands(selection=[source_name]):
+        settings = read_settings()
+        source = load_sources(settings.defs_folders).source(source_name)
+        with open_instance(settings.home) as instance:
+            discovery = discover_source(PlatformResource(), source.config, source.tables, instance=instance)
+        found = judge(source, discovery.tables, Lake(settings.lake_uri))
+        if screen.is_json:
+            for table in found:
+                screen.emit(_json(source.name, table))
+        else:
+            _print(screen, source.name, found)
 
 
 def _json(source: str, table: Found) -> dict[str, Any]:

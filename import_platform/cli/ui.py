@@ -34,7 +34,7 @@ def run(screen: Terminal, *, port: int) -> None:
         Failed: Dagster did not start, or ended by itself (its log is named).
     """
     _check_port(port)
-    # A terminal's Ctrl-C, a service manager's SIGTERM and a shell that started us with SIGINT ignored all end the same way.
+    # Ctrl-C, a service manager's SIGTERM, and SIGINT where a shell started us with it ignored: all end the same way.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     settings = read_settings()

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,22 +57,35 @@ def source_for_ui(place: DemoPlace | None = None) -> Iterator[int | None]:
 
 
 @contextmanager
-def source_for_commands(place: DemoPlace | None = None) -> Iterator[str | None]:
+def source_for_commands(place: DemoPlace | None = None, *, selection: Sequence[str] = ()) -> Iterator[str | None]:
     """For commands that read declared sources: beside the project's own ones the demo's is declared, and its database
     runs while the block does. Yields the DSN.
 
-    Where no demo was run, or IMPORT_PLATFORM_DEFS or NYC_DSN say otherwise, nothing is started or changed: yields None.
+    Where no demo was run, where IMPORT_PLATFORM_DEFS or NYC_DSN say otherwise, or where `selection` names other sources
+    only, nothing is started or changed: yields None.
 
     Raises:
-        ConfigError: another process uses the database, such as an open `import-platform ui`.
+        ConfigError: another process uses the database, such as an open `import-platform ui`. An empty `selection` goes
+            on without it: the demo is then one source among others, and says itself that its variable is not set.
     """
     place = place or demo_place()
+    if selection and not any(name.split("/")[0] == SOURCE for name in selection):
+        yield None
+        return
     declared = (place.defs_folder / SOURCE / "defs.yaml").exists()
     if not declared or DSN_VARIABLE in os.environ or "IMPORT_PLATFORM_DEFS" in os.environ:
         yield None
         return
     folders = f"{BUILT_IN_DEFS}:{place.defs_folder}"
-    with running_source(place) as dsn, environment({"IMPORT_PLATFORM_DEFS": folders}):
+    with contextlib.ExitStack() as stack:
+        try:
+            dsn = stack.enter_context(running_source(place))
+        except ConfigError:
+            if selection:
+                raise
+            yield None
+            return
+        stack.enter_context(environment({"IMPORT_PLATFORM_DEFS": folders}))
         yield dsn
 
 

@@ -16,6 +16,7 @@ from import_platform.core.budget import parse_bytes
 from import_platform.errors import ConfigError
 
 STATE_FOLDER = ".import_platform"
+DEMO_DEFS = f"{STATE_FOLDER}/demo/defs"
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 BUILT_IN_DEFS = PACKAGE_FOLDER / "defs"
 PARTITION_MAX = "1.5GB"
@@ -62,10 +63,15 @@ def read_settings(environ: Mapping[str, str] | None = None, start: Path | None =
 
 
 def defs_folders(environ: Mapping[str, str] | None = None, start: Path | None = None) -> tuple[Path, ...]:
-    """Folders of `<source>/defs.yaml`: those of IMPORT_PLATFORM_DEFS, else the built-in one."""
+    """Folders of `<source>/defs.yaml`: IMPORT_PLATFORM_DEFS, else the built-in one and, after a demo, its own."""
     declared = (os.environ if environ is None else environ).get("IMPORT_PLATFORM_DEFS", "")
     root = _LazyRoot(start or Path.cwd())
-    return tuple(root.absolute(part) for part in declared.split(":") if part) or (BUILT_IN_DEFS,)
+    named = tuple(root.absolute(part) for part in declared.split(":") if part)
+    if named:
+        return named
+    project = project_root(start or Path.cwd())
+    demo = project / DEMO_DEFS if project is not None else None
+    return (BUILT_IN_DEFS, demo) if demo is not None and demo.is_dir() else (BUILT_IN_DEFS,)
 
 
 def validating() -> bool:
