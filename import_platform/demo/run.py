@@ -130,7 +130,7 @@ def _change_source(demo: _Demo) -> None:
 
 
 def _second_sync(demo: _Demo, before: dict[str, TableFacts]) -> None:
-    show.heading(demo.console, "Second sync", "flights merged from where the first ended, small tables swapped")
+    show.heading(demo.console, "Second sync", "flights merged from where the first ended, changed small tables swapped")
     show.second_sync(demo.console, _sync(demo), before)
 
 
