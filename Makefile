@@ -25,8 +25,9 @@ demo: $(SETUP) ## the main job on real data: PostgreSQL with 336,776 flights int
 ui: $(SETUP) ## open the Dagster UI on the lake of this checkout
 	@$(BIN)/import-platform ui
 
-check: $(SETUP) lint ## format, lint, contracts, types and the fast tests, in under a minute
-	@$(BIN)/pytest -q -n $(WORKERS) -m "not slow and not browser" $(PYTEST_ARGS)
+check: $(SETUP) ## format, lint, contracts, types and the fast tests, in under a minute
+	@failed=0; $(MAKE) lint || failed=1; \
+	$(BIN)/pytest -q -n $(WORKERS) -m "not slow and not browser" $(PYTEST_ARGS) || failed=1; exit $$failed
 
 format: $(SETUP) ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only .
@@ -41,7 +42,8 @@ lint: $(SETUP) ## format, lint, import contracts, types
 	exit $$failed
 
 test: $(SETUP) ## everything check does, and every test
-	@failed=0; $(MAKE) lint || failed=1; $(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS) || failed=1; exit $$failed
+	@failed=0; $(MAKE) lint || failed=1; \
+	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS) || failed=1; exit $$failed
 
 bench: $(SETUP) ## our merge against its rivals on the same tables (bench/README.md); long
 	@$(BIN)/python -m bench.merge $(BENCH_ARGS)
