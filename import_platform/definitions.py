@@ -6,12 +6,18 @@ Loading opens no connection and reads no secret, and works with an empty environ
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import dagster as dg
 
+from import_platform.components.external_source import ExternalSource
 from import_platform.components.loading import BrokenSource, Catalog, load_sources
 from import_platform.components.source_definitions import PLATFORM
+from import_platform.resources.naming import maintain_job
 from import_platform.resources.project import validating
+from import_platform.sensors.repartition_oversized import repartition_sensor, watched_tables
+
+BROKEN_GROUP = "broken_sources"
 
 _log = logging.getLogger("dagster.import_platform")
 
@@ -35,13 +41,36 @@ def build_definitions(catalog: Catalog, *, strict: bool) -> dg.Definitions:
         raise SystemExit(1)
     for broken in catalog.broken:
         _log.warning("%s", broken.error)
+    parts = [source.definitions() for source in catalog.sources]
     return dg.Definitions.merge(
         dg.Definitions(
             resources={"platform": PLATFORM},
             executor=dg.in_process_executor,
+            assets=[_placeholder(source) for source in catalog.broken],
             metadata={"broken_sources": dg.MetadataValue.json(_as_json(catalog.broken))},
         ),
-        *(source.definitions() for source in catalog.sources),
+        *parts,
+        dg.Definitions(sensors=_sensors(catalog.sources, parts)),
+    )
+
+
+def _sensors(sources: Sequence[ExternalSource], parts: Sequence[dg.Definitions]) -> list[dg.SensorDefinition]:
+    """Of all sources together: one tick looks at every table."""
+    jobs = {job.name: job for part in parts for job in part.jobs or () if isinstance(job, dg.JobDefinition)}
+    maintained = [source for source in sources if maintain_job(source.name) in jobs]
+    if not maintained:
+        return []
+    tables = [each for source in maintained for each in watched_tables(source.name, source.known_tables())]
+    return [repartition_sensor(tables, [jobs[maintain_job(source.name)] for source in maintained])]
+
+
+def _placeholder(broken: BrokenSource) -> dg.AssetSpec:
+    """What the catalog shows in place of a source that could not be read; it goes when the file is mended."""
+    lines = "\n".join(f"- {problem}" for problem in broken.problems)
+    return dg.AssetSpec(
+        dg.AssetKey([BROKEN_GROUP, broken.name]),
+        group_name=BROKEN_GROUP,
+        description=f"This source does not load, the others do.\n\n{lines}\n\nCorrect it and reload the code location.",
     )
 
 

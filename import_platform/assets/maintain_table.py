@@ -1,24 +1,17 @@
-"""One table repartitioned or compacted inside a Dagster step, with its new partitions recorded.
-
-The same rows lie in other leaves afterwards, so what turns green is what was green before, under other names.
-"""
+"""One table repartitioned or compacted inside a Dagster step, with its new partitions recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import dagster as dg
-
-from import_platform.assets.materialize import translated
+from import_platform.assets.materialize import end_as_canceled, observer_of, translated
 from import_platform.assets.metadata import leaves_by_base
 from import_platform.assets.partitions import record_partitions
-from import_platform.core.report import Observer, SyncReport
+from import_platform.core.report import Status, SyncReport
 from import_platform.core.table import DeclaredTable
-from import_platform.errors import ConfigError
 from import_platform.pipeline.context import open_lake_table
-from import_platform.pipeline.inspect import TableStatus, table_status
+from import_platform.pipeline.inspect import table_status
 from import_platform.pipeline.maintain import maintain_table
 from import_platform.pipeline.repartition import repartition
 from import_platform.resources.interrupts import stop_on_signals
@@ -28,5 +21,56 @@ from import_platform.resources.partition_keys import reconcile_keys
 from import_platform.resources.platform import PlatformResource
 from import_platform.resources.process import tag_run
 from import_platform.resources.project import read_settings
-from import_platform.resources.run_log import RunLog
 from import_platform.resources.session import current_session
+
+REPARTITION = "repartition"
+COMPACT = "compact"
+
+
+def maintain_in_step(
+    context: Any, platform: PlatformResource, source: str, declared: DeclaredTable, options: Mapping[str, Any]
+) -> SyncReport:
+    """Does the task that the options name (`task`, `max_bytes`, `by_hand`) and makes Dagster's keys follow.
+
+    Materializations are logged for leaves that are new or changed, so that nothing is imported again; keys of leaves
+    that are gone are deleted unless something in flight may target them, and then by a later run or sensor tick.
+    Raises what Dagster understands, as `materialize_table` does.
+    """
+    session, name = current_session(), table_id(source, declared.name)
+    tag_run(context.instance, context.run)
+    with translated(context, session, name), stop_on_signals() as stop:
+        lake = platform.lake()
+        before = table_status(lake, source, declared.name)
+        table = open_lake_table(lake, source, declared.name)
+        budget = memory_budget(platform.memory or read_settings().memory)
+        observer = observer_of(context, session)
+        if options["task"] == COMPACT:
+            report = maintain_table(table, budget=budget, observer=observer)
+        else:
+            limit_bytes = options["max_bytes"] or partition_limit_bytes(declared)
+            report = repartition(
+                table, limit_bytes=limit_bytes, budget=budget, observer=observer, stop=stop, by_hand=options["by_hand"]
+            )
+        session.reports[name] = report
+        after = table_status(lake, source, declared.name)
+        if after is not None and report.files_added:
+            record_partitions(context, source, declared.name, before=before, after=after)
+            changes = reconcile_keys(
+                context.instance,
+                source,
+                declared.name,
+                bases=leaves_by_base(after.leaves),
+                partition=after.identity.partition,
+                run_id=context.run_id,
+            )
+            if changes.waiting:
+                observer.note(name, f"{len(changes.waiting)} old partition keys stay until {changes.because} has ended")
+        if stop() and report.status is Status.CHECKPOINTED:
+            session.interrupted = True
+            end_as_canceled(context)
+    return report
+
+
+def partition_limit_bytes(declared: DeclaredTable) -> int:
+    """What a leaf of this table may hold before it is split."""
+    return declared.partition_max_bytes or read_settings().partition_max_bytes

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import dagster as dg
 
 from import_platform.assets.failure import for_unexpected, retry_or_failure
-from import_platform.assets.metadata import added, sync_metadata
+from import_platform.assets.metadata import added, asked_metadata, sync_metadata
 from import_platform.assets.partitions import record_partitions
 from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.core.table import DeclaredTable
@@ -26,7 +26,7 @@ from import_platform.resources.naming import table_id
 from import_platform.resources.platform import PlatformResource, SourceConfig
 from import_platform.resources.process import tag_run
 from import_platform.resources.run_log import RunLog
-from import_platform.resources.session import Session, current_session
+from import_platform.resources.session import UNLIMITED_SECONDS, Session, current_session
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,13 @@ def materialize_table(
     """
     session, name = current_session(), table_id(config.name, declared.name)
     tag_run(context.instance, context.run)
-    with _translated(context, session, name), stop_on_signals() as stop:
+    with translated(context, session, name), stop_on_signals() as stop:
         lake = platform.lake()
         before = table_status(lake, config.name, declared.name)
-        with platform.table(
-            config, declared, observer=_observer(context, session), stop=stop, max_run_seconds=session.max_run_seconds
-        ) as table:
+        # A backfill that ended early would leave its partition shown as loaded; it holds up nothing but its own table.
+        limit = UNLIMITED_SECONDS if keys else session.max_run_seconds
+        observer = observer_of(context, session)
+        with platform.table(config, declared, observer=observer, stop=stop, max_run_seconds=limit) as table:
             budget_bytes = table.budget.total_bytes
             report = _work(table, keys, full_refresh=full_refresh)
         after = table_status(lake, config.name, declared.name)
@@ -69,8 +70,11 @@ def materialize_table(
             record_partitions(context, config.name, declared.name, before=before, after=after, skip=keys)
         if stop():
             session.interrupted = True
-            _end_as_canceled(context)
-    return Outcome(report, before, after, sync_metadata(report, before, after, budget_bytes=budget_bytes))
+            end_as_canceled(context)
+    metadata = sync_metadata(report, before, after, budget_bytes=budget_bytes)
+    if after is not None and len(keys) == 1:
+        metadata |= asked_metadata(after, keys[0])
+    return Outcome(report, before, after, metadata)
 
 
 def _work(table: TableContext, keys: Sequence[str], *, full_refresh: bool) -> SyncReport:
@@ -83,7 +87,7 @@ def _work(table: TableContext, keys: Sequence[str], *, full_refresh: bool) -> Sy
     return report
 
 
-def _end_as_canceled(context: Any) -> NoReturn:
+def end_as_canceled(context: Any) -> NoReturn:
     """Ends the run here and now. Without the mark of a wanted end Dagster would call it a failure."""
     run = context.instance.get_run_by_id(context.run_id)
     if run is not None and run.status is not dg.DagsterRunStatus.CANCELING:
@@ -91,12 +95,12 @@ def _end_as_canceled(context: Any) -> NoReturn:
     raise dg.DagsterExecutionInterruptedError
 
 
-def _observer(context: Any, session: Session) -> Observer:
+def observer_of(context: Any, session: Session) -> Observer:
     return session.observer or RunLog(context.log)
 
 
 @contextmanager
-def _translated(context: Any, session: Session, name: str) -> Iterator[None]:
+def translated(context: Any, session: Session, name: str) -> Iterator[None]:
     """Turns errors into what Dagster acts on, and leaves the table's report with its caller either way."""
     try:
         yield

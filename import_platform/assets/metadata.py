@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from import_platform.core.budget import format_bytes
-from import_platform.core.layout import base_of
+from import_platform.core.layout import base_of, covers
 from import_platform.core.report import SyncReport
 from import_platform.pipeline.inspect import LeafStatus, TableStatus
 from import_platform.resources.snapshots import FoundTable
@@ -62,7 +62,18 @@ def sync_metadata(
 
 
 def partition_metadata(leaf: LeafStatus) -> dict[str, Any]:
-    return {"dagster/partition_row_count": leaf.rows, "bytes": leaf.bytes, "files": leaf.files}
+    return {"dagster/partition_row_count": leaf.rows, "partition_bytes": leaf.bytes, "partition_files": leaf.files}
+
+
+def asked_metadata(after: TableStatus, key: str) -> dict[str, Any]:
+    """Of the one partition that a run was launched for: its leaves, finer than the key perhaps, added up."""
+    spec = after.identity.partition
+    leaves = [leaf for name, leaf in after.leaves.items() if covers(key, name, spec)]
+    return {
+        "dagster/partition_row_count": sum(leaf.rows for leaf in leaves),
+        "partition_bytes": sum(leaf.bytes for leaf in leaves),
+        "partition_files": sum(leaf.files for leaf in leaves),
+    }
 
 
 def column_schema(columns: Iterable[tuple[str, str, bool]]) -> dg.TableSchema:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +12,7 @@ import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 from dagster._utils.warnings import suppress_dagster_warnings
 
+from import_platform.assets.maintain_table import maintain_in_step
 from import_platform.assets.materialize import Outcome, materialize_table
 from import_platform.assets.metadata import found_schema
 from import_platform.assets.table_asset import Dressing, description, table_asset
@@ -20,6 +21,7 @@ from import_platform.components.origin import Origin
 from import_platform.core.table import DeclaredTable
 from import_platform.jobs.discovery import discovery_job, discovery_schedule
 from import_platform.jobs.due import cron_of, interval
+from import_platform.jobs.repartition import MaintainTable, maintenance_job
 from import_platform.jobs.schedules import sync_schedules
 from import_platform.jobs.sync_jobs import asset_sync_job, sync_now
 from import_platform.resources.naming import CODE_LOCATION, asset_key, sync_now_job
@@ -54,11 +56,24 @@ def source_definitions(
         definitions,
         dg.Definitions(
             assets=[table_asset(config, table, _dressing(config, table, origin, snapshot)) for table in known],
-            jobs=[job, sync_now(config, known, _sync_and_record(config))],
+            jobs=[
+                job,
+                sync_now(config, known, _sync_and_record(config)),
+                maintenance_job(config, known, _maintain(config)),
+            ],
             schedules=sync_schedules(config, known, job),
             resources={"platform": PLATFORM},
         ),
     )
+
+
+def _maintain(config: SourceConfig) -> MaintainTable:
+    def maintain(
+        context: dg.OpExecutionContext, platform: PlatformResource, table: DeclaredTable, options: Mapping[str, Any]
+    ) -> None:
+        maintain_in_step(context, platform, config.name, table, options)
+
+    return maintain
 
 
 def known_tables(tables: Sequence[DeclaredTable] | None, snapshot: Snapshot | None) -> tuple[DeclaredTable, ...]:

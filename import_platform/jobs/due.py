@@ -11,7 +11,7 @@ import dagster as dg
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from import_platform.core.table import DeclaredTable
-from import_platform.resources.naming import asset_key, sync_now_job
+from import_platform.resources.naming import asset_key, maintain_job, sync_now_job
 from import_platform.resources.platform import SourceConfig
 
 ACTIVE = [
@@ -64,7 +64,7 @@ def held_tables(instance: dg.DagsterInstance, source: str, tables: Collection[st
     keys = {asset_key(source, table): table for table in tables}
     held: dict[str, str] = {}
     for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
-        if run.job_name == sync_now_job(source):
+        if run.job_name in (sync_now_job(source), maintain_job(source)):
             named = run.run_config.get("tables")
             chosen = named if isinstance(named, list) and named else tables
             held |= {table: run.run_id for table in chosen if table in tables}

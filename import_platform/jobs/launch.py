@@ -28,10 +28,7 @@ from import_platform.resources.naming import (
 from import_platform.resources.platform import PlatformResource
 from import_platform.resources.process import process_tags
 from import_platform.resources.project import read_settings
-from import_platform.resources.session import Session, session
-
-UNLIMITED_SECONDS = float("inf")
-"""A person who started a sync wants it done; only scheduled ones end at a time limit."""
+from import_platform.resources.session import UNLIMITED_SECONDS, Session, session
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The terminal shows progress and reports; Dagster's own lines are kept in the run's log."""
@@ -90,6 +87,7 @@ class _Launcher:
     """One open instance and one session for all runs of a command."""
 
     def __init__(self, observer: Observer | None, wait_seconds: float) -> None:
+        # A person who started a sync wants it done; only scheduled ones end at a time limit.
         self._session = Session(observer or Silent(), max_run_seconds=UNLIMITED_SECONDS, patient=False)
         self._wait_seconds = wait_seconds
         self._home = read_settings().home

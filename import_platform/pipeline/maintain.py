@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from import_platform.core.budget import MemoryBudget
+from import_platform.core.budget import MemoryBudget, format_bytes
 from import_platform.core.maintenance import compactable
+from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.io.delta import Snapshot
 from import_platform.io.memory import MemoryWatch
 from import_platform.pipeline.context import LakeTable
+from import_platform.pipeline.measured import count, measured
 from import_platform.pipeline.relayout import Gathered, Relayout, Relayouted
 
 VACUUM_AGE = timedelta(days=7)
@@ -37,6 +39,29 @@ def maintain(
     done = [compact_leaf(table, leaf, budget=budget, watch=watch) for leaf in leaves]
     files, size = vacuum(table, older_than=vacuum_age)
     return Maintained(tuple(done), files, size)
+
+
+def maintain_table(
+    table: LakeTable, *, budget: MemoryBudget, observer: Observer | None = None, vacuum_age: timedelta = VACUUM_AGE
+) -> SyncReport:
+    """`maintain` with a report, where rows and bytes are those rewritten.
+
+    Raises:
+        ImportPlatformError: with the report so far as its `report` attribute; what was committed stays.
+    """
+
+    def work(report: SyncReport, watch: MemoryWatch) -> None:
+        done = maintain(table, budget=budget, vacuum_age=vacuum_age, watch=watch)
+        for compaction in done.compactions:
+            count(compaction, report)
+        after = table.log.snapshot()
+        report.delta_version = after.version if after is not None else None
+        report.status = Status.DONE if done.compactions or done.deleted_files else Status.UNCHANGED
+        if observer is not None:
+            deleted = f"deleted {done.deleted_files} dead files, {format_bytes(done.deleted_bytes)}"
+            observer.note(table.id, f"compacted {len(done.compactions)} leaves; {deleted}")
+
+    return measured(table.id, budget, work)
 
 
 def compact_leaf(table: LakeTable, leaf: str, *, budget: MemoryBudget, watch: MemoryWatch | None = None) -> Relayouted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,13 +17,12 @@ from import_platform.core.repartition import (
 )
 from import_platform.core.report import Observer, Silent, Status, SyncReport
 from import_platform.core.split import SplitPlan
-from import_platform.errors import ImportPlatformError
 from import_platform.io.delta import Snapshot
-from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
+from import_platform.io.memory import MemoryWatch
 from import_platform.io.parquet import ROW_GROUP_BYTES
 from import_platform.io.store import Store
 from import_platform.pipeline.context import LakeTable
-from import_platform.pipeline.relayout import Relayouted
+from import_platform.pipeline.measured import count, measured
 from import_platform.pipeline.scatter import buffered_bytes
 from import_platform.pipeline.split import coarsen, plan_split, split_leaf
 
@@ -102,21 +100,7 @@ class Repartition:
         Raises:
             ImportPlatformError: with the report so far as its `report` attribute; what was committed stays.
         """
-        report = SyncReport(table=self.table.id)
-        started = time.monotonic()
-        tame_allocators()
-        with MemoryWatch(self.budget.total_bytes) as watch:
-            try:
-                self._work(report, watch)
-            except ImportPlatformError as error:
-                report.status, report.error = Status.FAILED, str(error)
-                error.report = report
-                raise
-            finally:
-                report.seconds = round(time.monotonic() - started, 3)
-                report.peak_memory_bytes = watch.peak_bytes
-                release_unused()
-        return report
+        return measured(self.table.id, self.budget, self._work)
 
     def _work(self, report: SyncReport, watch: MemoryWatch) -> None:
         store, path = self.table.store, _record_path(self.table.path)
@@ -137,7 +121,7 @@ class Repartition:
                 record = self._split(leaf, record, report, watch)
         for node in nodes:
             if not self.stop():
-                self._count(coarsen(self.table, node, budget=self.budget, watch=watch), report)
+                count(coarsen(self.table, node, budget=self.budget, watch=watch), report)
                 self.observer.note(self.table.id, f"merged the leaves below {node} back into it")
         store.put(path, record.ended_well().to_json())
         last = self._reload()
@@ -157,7 +141,7 @@ class Repartition:
                 self.observer.note(self.table.id, f"{leaf} ({size}) cannot be split: all its rows share one key")
             return record.with_unsplittable(leaf, plan.total_bytes)
         done = split_leaf(self.table, plan, budget=self.budget, watch=watch)
-        self._count(done, report)
+        count(done, report)
         self.observer.note(self.table.id, f"split {leaf} ({size}) into {len(done.leaves)} leaves")
         return record
 
@@ -165,14 +149,6 @@ class Repartition:
         snapshot = self.table.log.snapshot()
         self.table = replace(self.table, snapshot=snapshot)
         return snapshot
-
-    def _count(self, done: Relayouted, report: SyncReport) -> None:
-        report.rows_read += done.rows
-        report.bytes_read += done.bytes_read
-        report.bytes_written += done.bytes_written
-        report.files_added += done.files_added
-        report.files_removed += done.files_removed
-        report.partitions_touched += len(done.leaves)
 
 
 def repartition(

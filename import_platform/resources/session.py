@@ -13,6 +13,8 @@ from import_platform.errors import ImportPlatformError
 MAX_RUN_SECONDS = 1800.0
 """A scheduled sync ends at a checkpoint after this long, so that one huge table never freezes its source."""
 
+UNLIMITED_SECONDS = float("inf")
+
 
 @dataclass
 class Session:

@@ -94,7 +94,7 @@ def test_an_unknown_key_is_named_with_the_closest_one(problem):
     text = problem(_attributes(*NAMED, "tables:", "  - name: orders", "    cursr: updated_at"))
     assert text == (
         "defs.yaml:7: attributes.tables[0].cursr is not a key here (did you mean cursor?); "
-        "allowed: cursor, name, partition, primary_key, schedule, sync"
+        "allowed: cursor, name, partition, partition_max, primary_key, schedule, sync"
     )
 
 

@@ -1,0 +1,104 @@
+"""The job of a source that splits, merges back and compacts leaves: run by the sensor, the command line and people."""
+
+# No postponed annotations: Dagster reads those of the decorated functions below at run time.
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import dagster as dg
+
+from import_platform.core.table import DeclaredTable
+from import_platform.errors import ConfigError
+from import_platform.resources.naming import SOURCE_TAG, maintain_job, op_name, pool
+from import_platform.resources.platform import PlatformResource, SourceConfig
+
+TASKS = ["repartition", "compact"]
+CHOICE = {
+    "tables": dg.Field([str], default_value=[], description="Names of tables; empty means all of them."),
+    "task": dg.Field(
+        dg.Enum("MaintenanceTask", [dg.EnumValue(task) for task in TASKS]),
+        default_value="repartition",
+        description="repartition splits leaves over the limit and merges small old ones back; compact merges the small "
+        "files of each leaf and deletes dead ones.",
+    ),
+    "max_bytes": dg.Field(int, default_value=0, description="Limit of a leaf; 0 means the table's own."),
+    "by_hand": dg.Field(bool, default_value=True, description="Look again at leaves that were found unsplittable."),
+}
+
+
+class MaintainTable(Protocol):
+    """Does a task on one table in an op. `options` are the job's fields but `tables`."""
+
+    def __call__(
+        self,
+        context: dg.OpExecutionContext,
+        platform: PlatformResource,
+        table: DeclaredTable,
+        options: Mapping[str, Any],
+    ) -> None: ...
+
+
+def maintenance_job(config: SourceConfig, tables: Sequence[DeclaredTable], maintain: MaintainTable) -> dg.JobDefinition:
+    """One op per table in the table's pool; the first op lets through the tables that the config names.
+
+    A table's failure leaves the others alone.
+    """
+    names = {table.name: op_name(config.name, table.name) for table in tables}
+
+    @dg.config_mapping(config_schema=CHOICE)
+    def choice(value: Mapping[str, Any]) -> Mapping[str, Any]:
+        options = {name: value[name] for name in value if name != "tables"}
+        steps = {name: {"config": options} for name in names.values()}
+        return {"ops": {f"choose_for_{config.name}": {"config": {"tables": value["tables"]}}, **steps}}
+
+    @dg.graph(name=maintain_job(config.name))
+    def graph() -> None:
+        chosen = _choose_op(config, names)()
+        for table in tables:
+            step = _table_op(config, table, maintain).alias(names[table.name])
+            step(chosen if len(names) == 1 else getattr(chosen, names[table.name]))
+
+    return graph.to_job(
+        name=maintain_job(config.name),
+        config=choice,
+        executor_def=dg.in_process_executor,
+        tags={SOURCE_TAG: config.name},
+        description=f"Keeps the leaves of {config.name} inside their limit, and their files few. The sensor "
+        "`repartition_oversized` starts it when a leaf has outgrown the limit; nothing is read from the source.",
+    )
+
+
+def _choose_op(config: SourceConfig, names: Mapping[str, str]) -> dg.OpDefinition:
+    @dg.op(
+        name=f"choose_for_{config.name}",
+        config_schema={"tables": [str]},
+        out={name: dg.Out(dg.Nothing, is_required=False) for name in names.values()},
+    )
+    def choose(context: dg.OpExecutionContext):  # type: ignore[no-untyped-def]  # noqa: ANN202  Dagster refuses one type for many outputs
+        wanted = context.op_config["tables"]
+        unknown = sorted(set(wanted) - set(names))
+        if unknown:
+            error = ConfigError(
+                "the source has no such tables", tables=unknown, remedy=f"Declared: {', '.join(sorted(names))[:400]}."
+            )
+            raise dg.Failure(description=str(error), allow_retries=False)
+        for table, output in names.items():
+            if not wanted or table in wanted:
+                yield dg.Output(None, output_name=output)
+
+    return choose
+
+
+def _table_op(config: SourceConfig, table: DeclaredTable, maintain: MaintainTable) -> dg.OpDefinition:
+    @dg.op(
+        name=f"maintain_{op_name(config.name, table.name)}",  # op names are unique in a repository
+        ins={"chosen": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing),
+        config_schema={name: field for name, field in CHOICE.items() if name != "tables"},
+        pool=pool(config.name, table.name),
+        required_resource_keys={"platform"},
+    )
+    def step(context: dg.OpExecutionContext) -> None:
+        maintain(context, context.resources.platform, table, context.op_config)
+
+    return step
