@@ -11,7 +11,10 @@ from import_platform.components.loading import load_sources
 from import_platform.core.report import Observer, SyncReport
 from import_platform.demo.server import source_for_commands
 from import_platform.errors import Interrupted
+from import_platform.io.lake import Lake
 from import_platform.jobs.launch import launch_backfill, launch_sync
+from import_platform.resources.memory import memory_budget
+from import_platform.resources.project import read_settings
 
 
 def run(screen: Terminal, selection: Sequence[str], *, full_refresh: bool) -> None:
@@ -35,6 +38,10 @@ def backfill(screen: Terminal, table: str, keys: Sequence[str]) -> None:
 def _launch(screen: Terminal, tables: str, launch: Callable[[Observer], list[SyncReport]]) -> None:
     interrupted = False
     with reporting_failure(screen, tables):
+        # What is wrong for every table is said once, as a configuration error, before a run is recorded.
+        settings = read_settings()
+        memory_budget(settings.memory)
+        Lake(settings.lake_uri)
         try:
             with observing(screen.err) as observer:
                 reports = launch(observer)

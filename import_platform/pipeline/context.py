@@ -98,12 +98,15 @@ def open_table(context: TableContext) -> OpenTable:
     """Asks the source about the table and the lake about its past.
 
     Raises:
-        ConfigError: no such table, a bad declaration, or another layout in the lake than declared.
+        ConfigError: no such table, a bad declaration, another layout in the lake than declared, or, for a new table,
+            an object store that does not honour conditional put.
     """
     lake, name = context.lake, context.declared.name
     path = lake.table_path(context.source_name, name)
     log = DeltaLog(lake.store, path)
     snapshot = log.snapshot()
+    if snapshot is None and not lake.store.is_local:
+        lake.store.probe_conditional_put()  # a store that loses commits is refused before it holds the first one
     stored = stored_identity(snapshot)
     declared = context.declared
     if stored is not None and declared.partition is None:
