@@ -81,7 +81,10 @@ def test_a_run_with_a_key_loads_that_partition_and_the_key_turns_green(run, proj
     result, instance = run(partition_key="2025-02")
     assert result.success
     assert pl.read_delta(str(project.root / "lake/shop/orders")).height == 300
-    assert instance.get_latest_materialization_event(ORDERS).asset_materialization.partition == "2025-02"
+    latest = instance.get_latest_materialization_event(ORDERS).asset_materialization
+    assert latest.partition == "2025-02"
+    assert latest.metadata["dagster/partition_row_count"].value == 0
+    assert latest.metadata["dagster/row_count"].value == 300
 
 
 def test_a_backfill_names_its_one_key_by_a_range(run, project):
