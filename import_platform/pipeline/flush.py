@@ -217,7 +217,12 @@ class Flush:
             # The source's own key is unique; only a key that a person declared may repeat within a full read.
             swaps = self._attempt.kind is AttemptKind.FULL_REFRESH and spec.primary_key == spec.info.primary_key
             self._merge = Merge(
-                target, rows, by_key=by_key and not swaps, budget=table.context.budget, on_rows=self._progressed
+                target,
+                rows,
+                by_key=by_key and not swaps,
+                budget=table.context.budget,
+                on_rows=self._progressed,
+                watch=table.context.watch,
             )
             self._merging = schema
         return self._merge

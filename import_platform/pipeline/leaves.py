@@ -44,8 +44,8 @@ class LeafWriters:
 
 def placing_frame(batch: pa.RecordBatch, identity: Identity) -> pl.DataFrame:
     """Only the columns that decide the leaf; all of them where a keyless table's content is hashed."""
-    names = placing_columns(identity.partition, identity.primary_key)
-    chosen = batch if names is None else batch.select(names)
+    columns = placing_columns(identity.partition, identity.primary_key)
+    chosen = batch if columns is None else batch.select(columns)
     return pl.DataFrame(pl.from_arrow(pa.Table.from_batches([chosen])))
 
 

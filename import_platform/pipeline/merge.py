@@ -30,7 +30,9 @@ from import_platform.core.merge import (
     last_versions,
     plan_rewrites,
 )
+from import_platform.core.split import placing_columns
 from import_platform.io.delta import Snapshot
+from import_platform.io.memory import MemoryWatch
 from import_platform.io.parquet import (
     ROW_GROUP_BYTES,
     LeafWriter,
@@ -90,12 +92,14 @@ class Merge:
         by_key: bool,
         budget: MemoryBudget,
         on_rows: Callable[[int], None] = lambda rows: None,
+        watch: MemoryWatch | None = None,
     ) -> None:
         self._target = target
         self._rows = rows
         self._by_key = by_key
         self._budget = budget
         self._on_rows = on_rows
+        self._watch = watch or MemoryWatch()
         self._keep: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None
         self._keys = self._reduce() if by_key else None
         self._hits: dict[str, tuple[Positions, Positions]] = {}
@@ -207,7 +211,7 @@ class Merge:
         if self._rows.decoded_bytes * 2 > self._budget.merge_bytes:
             found: set[str] = set()
             rows = 0
-            for _, leaf in self._placed_batches(leaves, sort=False):
+            for _, leaf in self._placed_batches(leaves, sort=False, only_placing=True):
                 found.update(leaf.unique().to_list())
                 rows += leaf.len()
             return _Incoming(leaves, sorted(found), rows, None, {})
@@ -223,11 +227,16 @@ class Merge:
         spans = spans_of(pl.concat(names).gather(order))
         return _Incoming(leaves, sorted(spans), table.num_rows, table.take(pa.array(order.to_numpy())), spans)
 
-    def _placed_batches(self, leaves: frozenset[str], *, sort: bool) -> Iterator[tuple[pa.RecordBatch, pl.Series]]:
+    def _placed_batches(
+        self, leaves: frozenset[str], *, sort: bool, only_placing: bool = False
+    ) -> Iterator[tuple[pa.RecordBatch, pl.Series]]:
+        """Batches with the leaf of every row; `only_placing` reads no column that does not decide a leaf."""
         identity = self._target.identity
+        columns = placing_columns(identity.partition, identity.primary_key) if only_placing else None
+        schema = self._target.schema if columns is None else pa.schema([self._target.schema.field(c) for c in columns])
         at = 0
-        for raw in self._rows.batches():
-            batch = conform(raw, self._target.schema)
+        for raw in self._rows.batches(columns):
+            batch = conform(raw, schema)
             if self._keep is not None:
                 batch = batch.filter(pa.array(self._keep[at : at + raw.num_rows]))
             at += raw.num_rows
@@ -249,9 +258,10 @@ class Merge:
         writer = self._writer(task.leaf)
         for path, gone in task.inputs.items():
             for at, batch in read_batches(self._target.store, f"{self._target.path}/{path}"):
-                kept = without_rows(batch, at, gone)
-                if kept.num_rows:
-                    writer.write(conform(kept, self._target.schema))
+                with self._watch.breathe():
+                    kept = without_rows(batch, at, gone)
+                    if kept.num_rows:
+                        writer.write(conform(kept, self._target.schema))
                 self._on_rows(batch.num_rows)
         if task.incoming and self._incoming.table is not None:
             for batch in self._incoming.of(task.leaf):
@@ -265,8 +275,9 @@ class Merge:
         if token not in self._outputs:
             writers = LeafWriters(self._writer, self._budget.merge_bytes // 2)
             for batch, names in self._placed_batches(self._incoming.existing, sort=True):
-                for leaf, (start, count) in spans_of(names).items():
-                    writers.write(leaf, batch.slice(start, count))
+                with self._watch.breathe():
+                    for leaf, (start, count) in spans_of(names).items():
+                        writers.write(leaf, batch.slice(start, count))
                 self._on_rows(batch.num_rows)
             self._outputs[token] = tuple(writers.close())
         return list(self._outputs[token])
