@@ -167,7 +167,7 @@ class DeltaLog:
             }
             for file in commit.adds
         ]
-        log = "\n".join(json.dumps(entry) for entry in entries).encode()
+        log = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries).encode()
         entry_path = f"{self._path}/_delta_log/{0:020d}.json"
         if not self._store.put_if_absent(entry_path, log) and self._store.get(entry_path) != log:
             raise CommitConflict("another writer created the table first", table=self.uri)

@@ -184,7 +184,8 @@ def statistics_json(footer: pq.FileMetaData, columns: Sequence[str]) -> str:
     """Delta's per-file statistics from a Parquet footer.
 
     Floats have no bounds here (a NaN would make them wrong), decimals neither (JSON numbers would round them). Text is
-    cut to 64 characters, its maximum then raised by the greatest code point so that it stays an upper bound.
+    cut to 64 characters, its maximum then raised by the greatest code point so that it stays an upper bound; it has no
+    bounds where even that is too low.
     """
     lows: dict[str, Any] = {}
     highs: dict[str, Any] = {}
@@ -201,10 +202,15 @@ def statistics_json(footer: pq.FileMetaData, columns: Sequence[str]) -> str:
         bounded = [s for s, g in zip(found, groups, strict=True) if s.null_count < g.num_values]
         if not bounded or not all(s.has_min_max for s in bounded):
             continue
-        low, high = _json_low(min(s.min for s in bounded)), _json_high(max(s.max for s in bounded))
+        try:
+            low, high = _json_low(min(s.min for s in bounded)), _json_high(max(s.max for s in bounded))
+        except (OverflowError, ValueError):  # an instant before year 1 or after 9999, which has no ISO text
+            continue
         if low is not None and high is not None:
             lows[name], highs[name] = low, high
-    return json.dumps({"numRecords": footer.num_rows, "minValues": lows, "maxValues": highs, "nullCount": nulls})
+    statistics = {"numRecords": footer.num_rows, "minValues": lows, "maxValues": highs, "nullCount": nulls}
+    # As UTF-8, not as escapes: deltalake 1.6.6 reads the escapes of U+CCFD7 as U+BCFD7, and bounds would hide rows.
+    return json.dumps(statistics, ensure_ascii=False)
 
 
 def _json_low(value: Any) -> Any:
@@ -215,7 +221,10 @@ def _json_low(value: Any) -> Any:
 
 def _json_high(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= STATISTICS_CHARS else value[:STATISTICS_CHARS] + "\U0010ffff"
+        if len(value) <= STATISTICS_CHARS:
+            return value
+        raised = value[:STATISTICS_CHARS] + "\U0010ffff"
+        return raised if raised >= value else None
     return _json_exact(value)
 
 
