@@ -138,7 +138,7 @@ class TableAt:
         return asdict(self)
 
 
-NARROW_ROWS = 1_670_000  # about 125 MB at rest
+NARROW_ROWS = 2_050_000  # about 125 MB at rest
 WIDE_ROWS = 83_000  # about 125 MB at rest, 830 MB decoded
 NARROW = Base(Shape.NARROW, 12, NARROW_ROWS)
 LEAVES = Base(Shape.NARROW, 200, 20_000, leaf_per_file=True)

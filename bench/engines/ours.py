@@ -18,7 +18,7 @@ from import_platform.core.state import TableState
 from import_platform.core.table import UNPARTITIONED, Granularity, TimePartition
 from import_platform.errors import CommitConflict
 from import_platform.io.delta import Commit, DeltaLog
-from import_platform.io.memory import held_bytes
+from import_platform.io.memory import MemoryWatch, held_bytes, tame_allocators
 from import_platform.io.staging import Staging
 from import_platform.io.store import Store
 from import_platform.pipeline.merge import Merge, Target
@@ -52,7 +52,7 @@ class StagedBatch:
 
 
 class Engine:
-    """Merge, state put if absent, compare-and-swap, and the check of the row count afterwards: what a flush does."""
+    """Merge, state put if absent, compare-and-swap, a look at the result: what a flush does, under the same watch."""
 
     def __init__(self, table: TableAt, mode: str) -> None:
         self._at = table
@@ -63,9 +63,14 @@ class Engine:
         self._merge: Merge | None = None
 
     def prepare(self) -> None:
-        """Nothing: the store, the log and the staging folder are opened in the clock, like everybody's table."""
+        """What every sync does first. Store, log and staging are opened on the clock, like everybody's table."""
+        tame_allocators()
 
     def merge(self, batch: Path) -> None:
+        with MemoryWatch(self._at.budget_bytes) as watch:
+            self._flush(batch, watch)
+
+    def _flush(self, batch: Path, watch: MemoryWatch) -> None:
         lake, _, name = self._at.uri.rpartition("/")
         store = Store(lake, env=self._at.storage_options)
         log = DeltaLog(store, name)
@@ -76,7 +81,7 @@ class Engine:
         if self._merge is None:
             budget = budget_of(self._at.budget_bytes, base_bytes=held_bytes())
             target = Target(store, name, snapshot.schema, self._identity, CURSOR)
-            self._merge = Merge(target, StagedBatch(batch), by_key=True, budget=budget)
+            self._merge = Merge(target, StagedBatch(batch), by_key=True, budget=budget, watch=watch)
         merged = self._merge.write(self._merge.plan(snapshot))
         number = max(state.number, staging.last_claimed()) + 1
         while not staging.claim(TableState(number=number, flush=batch.name)):
