@@ -103,6 +103,35 @@ def backfill(
 
 
 @app.command()
+def repartition(
+    context: typer.Context,
+    selection: Annotated[str, typer.Argument(metavar="SOURCE[/TABLE]", help="One source or one table.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only print what would change.")] = False,
+    max_bytes: Annotated[str | None, typer.Option(
+        "--max-bytes", metavar="SIZE", help="Limit of a leaf, such as 500MB, instead of the table's own.")] = None,
+    json_lines: Json = False,
+) -> None:
+    """Split leaves that outgrew the limit and merge small old ones back, in place, from the lake."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import repartition as command
+
+        command.run(screen, selection, dry_run=dry_run, max_bytes=max_bytes)
+
+
+@app.command()
+def maintain(
+    context: typer.Context,
+    selection: Annotated[str, typer.Argument(metavar="SOURCE[/TABLE]", help="One source or one table.")],
+    json_lines: Json = False,
+) -> None:
+    """Merge the small files of each leaf and delete files that no version of the last 7 days needs."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import maintain as command
+
+        command.run(screen, selection)
+
+
+@app.command()
 def status(context: typer.Context, json_lines: Json = False) -> None:
     """Show every table: state, rows, bytes, leaves, last sync, cursor; and where lake and history lie."""
     with terminal(context, is_json=json_lines) as screen:

@@ -12,6 +12,7 @@ from import_platform.errors import ConfigError
 from import_platform.resources.naming import SOURCE_TAG, maintain_job, op_name, pool
 from import_platform.resources.platform import PlatformResource, SourceConfig
 
+SILENCE = {"console": {"config": {"log_level": "CRITICAL"}}}
 TASKS = ["repartition", "compact"]
 CHOICE = {
     "tables": dg.Field([str], default_value=[], description="Names of tables; empty means all of them."),
@@ -23,11 +24,14 @@ CHOICE = {
     ),
     "max_bytes": dg.Field(int, default_value=0, description="Limit of a leaf; 0 means the table's own."),
     "by_hand": dg.Field(bool, default_value=True, description="Look again at leaves that were found unsplittable."),
+    "quiet": dg.Field(bool, default_value=False, description="Write to the run's log only, not to the console."),
 }
+OPTIONS = ("task", "max_bytes", "by_hand")
+"""The fields that every table's op gets."""
 
 
 class MaintainTable(Protocol):
-    """Does a task on one table in an op. `options` are the job's fields but `tables`."""
+    """Does a task on one table in an op. `options` has the fields OPTIONS."""
 
     def __call__(
         self,
@@ -47,9 +51,10 @@ def maintenance_job(config: SourceConfig, tables: Sequence[DeclaredTable], maint
 
     @dg.config_mapping(config_schema=CHOICE)
     def choice(value: Mapping[str, Any]) -> Mapping[str, Any]:
-        options = {name: value[name] for name in value if name != "tables"}
+        options = {name: value[name] for name in OPTIONS}
         steps = {name: {"config": options} for name in names.values()}
-        return {"ops": {f"choose_for_{config.name}": {"config": {"tables": value["tables"]}}, **steps}}
+        chosen = {f"choose_for_{config.name}": {"config": {"tables": value["tables"]}}}
+        return {"ops": {**chosen, **steps}, **({"loggers": SILENCE} if value["quiet"] else {})}
 
     @dg.graph(name=maintain_job(config.name))
     def graph() -> None:
@@ -94,7 +99,7 @@ def _table_op(config: SourceConfig, table: DeclaredTable, maintain: MaintainTabl
         name=f"maintain_{op_name(config.name, table.name)}",  # op names are unique in a repository
         ins={"chosen": dg.In(dg.Nothing)},
         out=dg.Out(dg.Nothing),
-        config_schema={name: field for name, field in CHOICE.items() if name != "tables"},
+        config_schema={name: CHOICE[name] for name in OPTIONS},
         pool=pool(config.name, table.name),
         required_resource_keys={"platform"},
     )

@@ -24,7 +24,7 @@ from import_platform.io.memory import MemoryWatch
 from import_platform.io.parquet import LeafWriter, WrittenFile
 from import_platform.pipeline.context import LakeTable
 from import_platform.pipeline.ordered import ordered_batches
-from import_platform.pipeline.scatter import Scatter, buffered_bytes
+from import_platform.pipeline.scatter import OnRows, Scatter, buffered_bytes, ignore_rows
 
 GROUP_BYTES = 256 << 20
 TRIES = 20
@@ -89,6 +89,7 @@ class Relayout:
         kind: str,
         budget: MemoryBudget,
         watch: MemoryWatch | None = None,
+        on_rows: OnRows = ignore_rows,
     ) -> None:
         self._table = table
         self._select = select
@@ -96,6 +97,7 @@ class Relayout:
         self._kind = kind
         self._budget = budget
         self._watch = watch or MemoryWatch()
+        self._on_rows = on_rows
         children = len(how.targets) if isinstance(how, Scattered) else 1
         # A group leaves one file in every child: large enough not to be folded by the next merge, if the leaf allows.
         self._group_bytes = max(GROUP_BYTES, children * FOLD_FILE_BYTES)
@@ -238,6 +240,7 @@ class Relayout:
             targets=self._how.targets,
             budget=self._budget,
             watch=self._watch,
+            on_rows=self._on_rows,
         ).write(paths)
 
     def _gather(self, snapshot: Snapshot, paths: Sequence[str]) -> list[WrittenFile]:
@@ -254,6 +257,7 @@ class Relayout:
         ):
             with self._watch.breathe():
                 writer.write(batch)
+            self._on_rows(batch.num_rows)
         return writer.close()
 
     def _check(self, snapshot: Snapshot, inputs: Sequence[str], adds: Sequence[WrittenFile]) -> None:

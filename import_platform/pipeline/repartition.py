@@ -15,7 +15,7 @@ from import_platform.core.repartition import (
     oversized,
     record_from_json,
 )
-from import_platform.core.report import Observer, Silent, Status, SyncReport
+from import_platform.core.report import Observer, Silent, Stage, Status, SyncReport
 from import_platform.core.split import SplitPlan
 from import_platform.io.delta import Snapshot
 from import_platform.io.memory import MemoryWatch
@@ -121,7 +121,8 @@ class Repartition:
                 record = self._split(leaf, record, report, watch)
         for node in nodes:
             if not self.stop():
-                count(coarsen(self.table, node, budget=self.budget, watch=watch), report)
+                done = coarsen(self.table, node, budget=self.budget, watch=watch, on_rows=self._progressing(None))
+                count(done, report)
                 self.observer.note(self.table.id, f"merged the leaves below {node} back into it")
         store.put(path, record.ended_well().to_json())
         last = self._reload()
@@ -140,10 +141,21 @@ class Repartition:
             if leaf not in record.unsplittable:
                 self.observer.note(self.table.id, f"{leaf} ({size}) cannot be split: all its rows share one key")
             return record.with_unsplittable(leaf, plan.total_bytes)
-        done = split_leaf(self.table, plan, budget=self.budget, watch=watch)
+        progressed = self._progressing(plan.total_rows)
+        done = split_leaf(self.table, plan, budget=self.budget, watch=watch, on_rows=progressed)
         count(done, report)
         self.observer.note(self.table.id, f"split {leaf} ({size}) into {len(done.leaves)} leaves")
         return record
+
+    def _progressing(self, total_rows: int | None) -> Callable[[int], None]:
+        rows_done = 0
+
+        def progressed(rows: int) -> None:
+            nonlocal rows_done
+            rows_done += rows
+            self.observer.progress(self.table.id, Stage.MERGING, rows=rows_done, bytes_=0, total_rows=total_rows)
+
+        return progressed
 
     def _reload(self) -> Snapshot | None:
         snapshot = self.table.log.snapshot()

@@ -26,6 +26,12 @@ from import_platform.pipeline.leaves import OPEN_WRITERS, LeafWriters
 
 T = TypeVar("T")
 Place = Callable[[pa.RecordBatch], pl.Series]
+OnRows = Callable[[int], None]
+
+
+def ignore_rows(rows: int) -> None:
+    """An OnRows for callers who watch nothing."""
+
 
 BUFFER_BYTES = 1 * MIB
 """Decoded bytes a writer holds on average. Row groups have about twice that, because the fullest is encoded first: at
@@ -57,12 +63,14 @@ class Scatter:
         targets: Sequence[str],
         budget: MemoryBudget,
         watch: MemoryWatch,
+        on_rows: OnRows,
     ) -> None:
         self._table = table
         self._schema = schema
         self._place = place
         self._budget = budget
         self._watch = watch
+        self._on_rows = on_rows
         open_max = open_leaves_max(budget, is_local=table.store.is_local)
         self._pass_of, self._passes = _passes(targets, open_max)
 
@@ -77,6 +85,8 @@ class Scatter:
                     for leaf, rows in _rows_by_leaf(leaves):
                         if self._passes == 1 or self._pass_of.get(leaf, 0) == number:
                             writers.write(leaf, batch if rows is None else batch.take(rows))
+                    if number == 0:
+                        self._on_rows(batch.num_rows)
             files += writers.close()
         return files
 

@@ -19,6 +19,7 @@ from import_platform.io.parquet import conform, read_batches
 from import_platform.pipeline.context import LakeTable
 from import_platform.pipeline.leaves import placing_frame
 from import_platform.pipeline.relayout import Gathered, Relayout, Relayouted, Scattered
+from import_platform.pipeline.scatter import OnRows, ignore_rows
 
 COUNT_BATCH_BYTES = 4 << 20
 
@@ -48,7 +49,12 @@ def plan_split(table: LakeTable, leaf: str, *, limit_bytes: int) -> SplitPlan:
 
 
 def split_leaf(
-    table: LakeTable, plan: SplitPlan, *, budget: MemoryBudget, watch: MemoryWatch | None = None
+    table: LakeTable,
+    plan: SplitPlan,
+    *,
+    budget: MemoryBudget,
+    watch: MemoryWatch | None = None,
+    on_rows: OnRows = ignore_rows,
 ) -> Relayouted:
     """Carries out a split in one commit. An unsplittable plan changes nothing. Memory: see Relayout.
 
@@ -66,10 +72,17 @@ def split_leaf(
         return _files_of(snapshot, [plan.leaf])["path"].to_list()
 
     how = Scattered(place, plan.targets)
-    return Relayout(table, select, how, kind="split", budget=budget, watch=watch).run()
+    return Relayout(table, select, how, kind="split", budget=budget, watch=watch, on_rows=on_rows).run()
 
 
-def coarsen(table: LakeTable, parent: str, *, budget: MemoryBudget, watch: MemoryWatch | None = None) -> Relayouted:
+def coarsen(
+    table: LakeTable,
+    parent: str,
+    *,
+    budget: MemoryBudget,
+    watch: MemoryWatch | None = None,
+    on_rows: OnRows = ignore_rows,
+) -> Relayouted:
     """Merges every leaf that `parent` covers back into it, in one commit; rows come out in key order.
 
     Raises:
@@ -82,7 +95,8 @@ def coarsen(table: LakeTable, parent: str, *, budget: MemoryBudget, watch: Memor
         below = [leaf for leaf in snapshot.leaves if leaf != parent and covers(parent, leaf, table.identity.partition)]
         return _files_of(snapshot, below)["path"].to_list()
 
-    return Relayout(table, select, Gathered(parent), kind="coarsen", budget=budget, watch=watch).run()
+    how = Gathered(parent)
+    return Relayout(table, select, how, kind="coarsen", budget=budget, watch=watch, on_rows=on_rows).run()
 
 
 def _files_of(snapshot: Snapshot | None, leaves: Collection[str]) -> pl.DataFrame:

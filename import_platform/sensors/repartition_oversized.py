@@ -8,6 +8,7 @@ decides is in `evaluate`, which a test calls directly.
 
 import json
 import time
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from dagster._utils.warnings import suppress_dagster_warnings
 
 from import_platform.core.layout import base_of
 from import_platform.core.repartition import coarsenable, leaves_of, oversized, pause_reason
@@ -30,6 +30,11 @@ from import_platform.resources.naming import maintain_job, table_id
 from import_platform.resources.partition_keys import reconcile_keys
 from import_platform.resources.platform import PlatformResource
 from import_platform.resources.project import read_settings
+
+# Dagster itself passes this parameter whenever it binds resources to a sensor, and warns whoever starts it.
+warnings.filterwarnings(
+    "ignore", message="Parameter `owners` of initializer `SensorDefinition", category=dg.BetaWarning
+)
 
 INTERVAL_SECONDS = 60
 TICK_SECONDS = 20.0
@@ -87,7 +92,6 @@ def watched_tables(source: str, tables: Sequence[DeclaredTable]) -> list[Watched
     return [Watched(source, table.name, table.partition_max_bytes, table.pinned) for table in tables]
 
 
-@suppress_dagster_warnings  # owners are in beta, and Dagster passes that parameter itself
 def repartition_sensor(tables: Sequence[Watched], jobs: Sequence[dg.JobDefinition]) -> dg.SensorDefinition:
     """Watches the tables; `jobs` are the maintenance jobs of their sources."""
 
