@@ -1,4 +1,4 @@
-"""Marks whole folders of tests, so that `make check` stays under a minute; single tests are marked where they stand."""
+"""Marks what is slow as a whole, to keep `make check` under a minute; single tests are marked where they stand."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent / "tests"
-SLOW_FOLDERS = (TESTS / "demo", TESTS / "jobs")
-"""Every test of these starts a Dagster run or a whole demo, which takes seconds."""
+SLOW = [
+    TESTS / "demo",  # a whole demo each
+    TESTS / "jobs",  # a Dagster run each
+    TESTS / "faults",  # processes killed and started again
+    TESTS / "sources" / "test_postgres_contract.py",  # the contract runs on SQLite in `make check`
+    TESTS / "pipeline" / "test_histories.py",
+    TESTS / "pipeline" / "test_relayout.py",
+    TESTS / "pipeline" / "test_sync_resume.py",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if any(item.path.is_relative_to(folder) for folder in SLOW_FOLDERS):
+        if any(item.path.is_relative_to(path) for path in SLOW):
             item.add_marker(pytest.mark.slow)

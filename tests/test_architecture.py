@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,13 @@ def test_imports_hide_in_functions_only_at_the_command_line() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom) and "import_platform" in ast.unparse(node)
     ]
     assert hidden == []
+
+
+def test_what_is_marked_slow_as_a_whole_exists() -> None:
+    marked = re.findall(r"TESTS((?: / \"[\w.]+\")+)", (ROOT / "conftest.py").read_text("utf-8"))
+    assert marked
+    paths = [ROOT.joinpath("tests", *re.findall(r"\"([\w.]+)\"", parts)) for parts in marked]
+    assert [str(path) for path in paths if not path.exists()] == []
 
 
 def test_no_module_is_named_after_nothing() -> None:
