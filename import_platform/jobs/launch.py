@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import dagster as dg
+from dagster._core.execution.plan.objects import ErrorSource
 
 from import_platform.core.report import Observer, Silent, Status, SyncReport
 from import_platform.errors import ConfigError, ImportPlatformError, Interrupted, TableBusy
@@ -161,7 +162,7 @@ class _Launcher:
         job = source.definitions().resolve_job_def(sync_job(source.name))
         try:
             with session(self._session):
-                job.execute_in_process(
+                result = job.execute_in_process(
                     instance=self._instance,
                     asset_selection=[asset_key(source.name, name) for name in names],
                     run_config={**run_config, **QUIET},
@@ -169,8 +170,18 @@ class _Launcher:
                     partition_key=partition_key,
                     raise_on_error=False,
                 )
+            self._note_interruption(result)
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
             self._session.interrupted = True
+
+    def _note_interruption(self, result: dg.ExecuteInProcessResult) -> None:
+        """A signal between two tables is swallowed by Dagster, which then calls the run a failure."""
+        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        if any(failure.error_source is ErrorSource.INTERRUPT for failure in failures):
+            self._session.interrupted = True
+            run = self._instance.get_run_by_id(result.run_id)
+            if run is not None and run.status is dg.DagsterRunStatus.FAILURE:
+                self._instance.report_run_canceled(run, "The process was asked to stop between two tables.")
 
     def _report(self, source: DeclaredSource, name: str, busy: dict[str, str]) -> SyncReport:
         known = self._session.reports.get(table_id(source.name, name))

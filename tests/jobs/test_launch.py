@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import dagster as dg
 import polars as pl
 import pytest
 
 from import_platform.core.report import Status
-from import_platform.errors import ConfigError
+from import_platform.errors import ConfigError, Interrupted
 from import_platform.jobs.launch import launch_backfill, launch_sync
 from import_platform.resources.naming import PROCESS_TAG
 from tests.dagster_project import SHOP, WHOLE_SHOP
@@ -192,6 +196,19 @@ def test_progress_reaches_the_caller_and_the_terminal_stays_quiet(project, capfd
     _sync(project, "shop", observer=Watching())
     assert seen == {"shop/orders", "shop/customers"}
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_signal_between_two_tables_is_an_interruption_too(project, monkeypatch):
+    def killed(outcome):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)  # never: the handler raises at once
+
+    monkeypatch.setattr("import_platform.components.source_definitions._verdicts", killed)
+    with pytest.raises(Interrupted) as raised:
+        _sync(project, "shop")
+    assert {r.table for r in raised.value.report} == {"shop/orders", "shop/customers"}
+    with project.instance() as instance:
+        assert instance.get_runs()[0].status is dg.DagsterRunStatus.CANCELED
 
 
 def test_no_secret_reaches_the_history(project, monkeypatch):
