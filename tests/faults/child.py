@@ -24,6 +24,7 @@ from import_platform.io.lake import Lake
 from import_platform.io.parquet import LeafWriter
 from import_platform.io.staging import Staging
 from import_platform.io.store import Store
+from import_platform.pipeline import sync
 from tests.pipeline.list_source import ListSource
 from tests.pipeline.synced_table import PAGE_BY_PAGE, STREAMED, SyncedTable
 
@@ -83,6 +84,7 @@ def table(options: dict[str, Any]) -> SyncedTable:
 
 def main(options: dict[str, Any]) -> None:
     pa.set_cpu_count(1)
+    sync.release_unused = lambda: None  # collecting the garbage of a forked process copies all its memory
     synced = table(options)
     if options.get("step"):
         kill_at(options["step"], options.get("nth", 1))

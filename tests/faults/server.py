@@ -7,6 +7,7 @@ thread of Polars, Arrow or deltalake is lost by it.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -17,6 +18,8 @@ from tests.faults import child
 
 
 def serve() -> None:
+    gc.collect()
+    gc.freeze()
     ended = False
     buffer = b""
     running: set[int] = set()

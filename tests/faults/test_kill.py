@@ -33,8 +33,13 @@ def test_a_first_sync_killed_at_any_step_is_made_good_by_the_next(world, step):
         assert read <= PAGE, "everything was staged: at most rows at the last cursor value are read again"
 
 
-@pytest.mark.parametrize("step", LATER)
-@pytest.mark.parametrize("mode", ["incremental", "full_refresh", "append"])
+OTHERS = ["after checkpoint", "in the middle of files", "after claim", "before commit", "after commit", "before discard"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "step"),
+    [*(("incremental", step) for step in LATER), *((m, step) for m in ("full_refresh", "append") for step in OTHERS)],
+)
 def test_a_later_sync_killed_at_any_step_is_made_good_by_the_next(world, mode, step):
     world.options = {"mode": mode, "settled": True}
     world.put(rows(range(ROWS)))
