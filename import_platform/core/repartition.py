@@ -143,7 +143,7 @@ def at_or_below_base(node: str, partition: PartitionSpec) -> bool:
 
 
 def retired_keys(keys: Sequence[str], bases: Sequence[str], partition: PartitionSpec) -> list[str]:
-    """Partition keys that a change of layout left behind: their rows are now under other keys.
+    """Partition keys that a change of layout left behind: their rows are now under other keys, or no row ever will be.
 
     Keys of ranges that the lake holds nothing of stay: the source may, and a backfill can load them.
     """
@@ -153,8 +153,7 @@ def retired_keys(keys: Sequence[str], bases: Sequence[str], partition: Partition
         key
         for key in keys
         if key not in present
-        and _is_key(key, partition)
-        and (key in above or any(node in present for node in ancestors(key, partition)))
+        and (not _is_key(key, partition) or key in above or any(node in present for node in ancestors(key, partition)))
     ]
 
 

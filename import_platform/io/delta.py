@@ -154,19 +154,7 @@ class DeltaLog:
             },
             {"txn": {"appId": APP_ID, "version": commit.number, "lastUpdated": now}},
         ]
-        entries += [
-            {
-                "add": {
-                    "path": file.path,
-                    "partitionValues": {PARTITION_COLUMN: file.leaf},
-                    "size": file.size_bytes,
-                    "modificationTime": now,
-                    "dataChange": True,
-                    "stats": file.statistics,
-                }
-            }
-            for file in commit.adds
-        ]
+        entries += [_add_entry(file, now, data_change=True) for file in commit.adds]
         log = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries).encode()
         entry_path = f"{self._path}/_delta_log/{0:020d}.json"
         if not self._store.put_if_absent(entry_path, log) and self._store.get(entry_path) != log:
@@ -182,32 +170,10 @@ class DeltaLog:
         """
         table = self._check(base, commit)
         now = int(time.time() * 1000)
-        sizes = {path: (size, leaf) for path, size, leaf in base.files.select("path", "size_bytes", "leaf").iter_rows()}
-        actions: list[AddAction | RemoveAction] = [
-            RemoveAction(
-                path=path,
-                data_change=commit.data_change,
-                deletion_timestamp=now,
-                size=sizes[path][0],
-                partition_values={PARTITION_COLUMN: sizes[path][1]},
-            )
-            for path in commit.removes
-        ]
-        actions += [
-            AddAction(
-                path=file.path,
-                size=file.size_bytes,
-                partition_values={PARTITION_COLUMN: file.leaf},
-                modification_time=now,
-                data_change=commit.data_change,
-                stats=file.statistics,
-            )
-            for file in commit.adds
-        ]
         transactions = [Transaction(APP_ID, commit.number, now)] if commit.number else None
         try:
             table.create_write_transaction(
-                actions,
+                _actions(base, commit, now),
                 mode="append",
                 schema=table.schema(),
                 partition_by=[PARTITION_COLUMN],
@@ -224,6 +190,46 @@ class DeltaLog:
                 reason=_first_line(error),
                 remedy="Run the sync again; it looks at the log first.",
             ) from error
+
+    def commit_identity(self, base: Snapshot, commit: Commit, *, identity: str) -> None:
+        """Adds and removes files and replaces the table's identity property, all as version base + 1, or nothing.
+
+        Written by hand because deltalake sets properties in a commit of its own, between which and the files a reader
+        would see leaves of one partition under the properties of another.
+
+        Raises:
+            CommitConflict, CommitOutcomeUnknown, InvariantBroken: as `commit`.
+        """
+        table = self._check(base, commit)
+        now = int(time.time() * 1000)
+        metadata = table.metadata()
+        leaves = dict(base.files.select("path", "leaf").iter_rows())
+        entries: list[dict[str, object]] = [
+            {
+                "commitInfo": {
+                    "timestamp": now,
+                    "operation": "REPARTITION",
+                    "operationParameters": {},
+                    **(commit.facts or {}),
+                }
+            },
+            {
+                "metaData": {
+                    "id": str(metadata.id),
+                    "format": {"provider": "parquet", "options": {}},
+                    "schemaString": table.schema().to_json(),
+                    "partitionColumns": [PARTITION_COLUMN],
+                    "createdTime": metadata.created_time,
+                    "configuration": {**metadata.configuration, PROPERTY: identity},
+                }
+            },
+        ]
+        entries += [_remove_entry(path, leaves[path], now, data_change=commit.data_change) for path in commit.removes]
+        entries += [_add_entry(file, now, data_change=commit.data_change) for file in commit.adds]
+        log = "\n".join(json.dumps(entry) for entry in entries).encode()
+        entry_path = f"{self._path}/_delta_log/{base.version + 1:020d}.json"
+        if not self._store.put_if_absent(entry_path, log) and self._store.get(entry_path) != log:
+            raise CommitConflict("another writer committed first", table=self.uri, version=base.version + 1)
 
     def holds(self, version: int, mark: str) -> bool | None:
         """Whether that version is the commit whose facts contain the (unique) mark; None while there is none.
@@ -268,6 +274,57 @@ class DeltaLog:
         hours = int(older_than.total_seconds() // 3600)
         found = self._table.vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=True, full=True)
         return {unquote(path) for path in found}
+
+
+def _remove_entry(path: str, leaf: str, now: int, *, data_change: bool) -> dict[str, object]:
+    return {
+        "remove": {
+            "path": path,
+            "deletionTimestamp": now,
+            "dataChange": data_change,
+            "extendedFileMetadata": False,
+            "partitionValues": {PARTITION_COLUMN: leaf},
+        }
+    }
+
+
+def _add_entry(file: WrittenFile, now: int, *, data_change: bool) -> dict[str, object]:
+    return {
+        "add": {
+            "path": file.path,
+            "partitionValues": {PARTITION_COLUMN: file.leaf},
+            "size": file.size_bytes,
+            "modificationTime": now,
+            "dataChange": data_change,
+            "stats": file.statistics,
+        }
+    }
+
+
+def _actions(base: Snapshot, commit: Commit, now_ms: int) -> list[AddAction | RemoveAction]:
+    sizes = {path: (size, leaf) for path, size, leaf in base.files.select("path", "size_bytes", "leaf").iter_rows()}
+    actions: list[AddAction | RemoveAction] = [
+        RemoveAction(
+            path=path,
+            data_change=commit.data_change,
+            deletion_timestamp=now_ms,
+            size=sizes[path][0],
+            partition_values={PARTITION_COLUMN: sizes[path][1]},
+        )
+        for path in commit.removes
+    ]
+    actions += [
+        AddAction(
+            path=file.path,
+            size=file.size_bytes,
+            partition_values={PARTITION_COLUMN: file.leaf},
+            modification_time=now_ms,
+            data_change=commit.data_change,
+            stats=file.statistics,
+        )
+        for file in commit.adds
+    ]
+    return actions
 
 
 def _snapshot(table: DeltaTable) -> Snapshot:

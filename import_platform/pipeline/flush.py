@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 import pyarrow as pa
 
+from import_platform.core.identity import check_identity
 from import_platform.core.layout import base_of, covers
 from import_platform.core.merge import MergePlan
 from import_platform.core.report import Stage, SyncReport
@@ -29,7 +30,7 @@ from import_platform.core.table import SyncMode
 from import_platform.errors import CommitConflict, CommitOutcomeUnknown, ConfigError, InvariantBroken, Overtaken
 from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.staging import Staging
-from import_platform.pipeline.context import OpenTable
+from import_platform.pipeline.context import OpenTable, stored_identity
 from import_platform.pipeline.extract import TAIL_ROWS
 from import_platform.pipeline.merge import Merge, Merged, Target
 
@@ -104,6 +105,7 @@ class Flush:
             if state.flush == self._id:
                 return
             self._check_turn(state)
+            self._check_layout(snapshot)
             try:
                 if self._attempt_once(snapshot, state):
                     return
@@ -125,6 +127,12 @@ class Flush:
         while self._patience_seconds > 0 and not self._table.context.stop() and self._table.staging.lease_held():
             time.sleep(LEASE_POLL_SECONDS)
             self._patience_seconds -= LEASE_POLL_SECONDS
+
+    def _check_layout(self, snapshot: Snapshot | None) -> None:
+        """Raises ConfigError when `repartition --to` gave the table another partition since it was opened."""
+        stored = stored_identity(snapshot)
+        if stored is not None:
+            check_identity(stored, self._table.spec)
 
     def _check_turn(self, state: TableState) -> None:
         done = state.progress.get(self._attempt.id, 0)

@@ -16,13 +16,14 @@ import polars as pl
 import pyarrow as pa
 
 from import_platform.core.budget import MemoryBudget
+from import_platform.core.identity import Identity
 from import_platform.core.layout import check_prefix_free
 from import_platform.core.merge import FOLD_FILE_BYTES
 from import_platform.errors import CommitConflict, CommitOutcomeUnknown, InvariantBroken
 from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.memory import MemoryWatch
 from import_platform.io.parquet import LeafWriter, WrittenFile
-from import_platform.pipeline.context import LakeTable
+from import_platform.pipeline.context import LakeTable, stored_identity
 from import_platform.pipeline.ordered import ordered_batches
 from import_platform.pipeline.scatter import OnRows, Scatter, buffered_bytes, ignore_rows
 
@@ -140,9 +141,13 @@ class Relayout:
         if landed is not None:
             return self._finished(landed, number)
         inputs = list(self._select(snapshot)) if snapshot is not None else []
-        if snapshot is None or not inputs:
+        if snapshot is None or self._is_done(snapshot, inputs):
             self._delete_uncommitted(())
             return Relayouted(rounds=number)
+        if stored_identity(snapshot) != self._stored():
+            raise CommitConflict(
+                "the table got another partition meanwhile", table=self._table.id, remedy="Run it again."
+            )
         if self._schema is not None and self._schema != snapshot.schema:
             self._delete_uncommitted(())
             self._done.clear()
@@ -151,12 +156,22 @@ class Relayout:
         self._check(snapshot, inputs, adds)
         commit = Commit(adds, inputs, data_change=False, facts=self._facts())
         try:
-            self._table.log.commit(snapshot, commit)
+            self._commit(snapshot, commit)
         except (CommitConflict, CommitOutcomeUnknown):
             self._doubtful[snapshot.version + 1] = _Try(snapshot, inputs, adds)
             return None
         self._verify(snapshot, inputs, adds)
         return self._finished(_Try(snapshot, inputs, adds), number)
+
+    def _is_done(self, snapshot: Snapshot, inputs: Sequence[str]) -> bool:
+        return not inputs
+
+    def _stored(self) -> Identity:
+        """The identity that the table in the lake must have."""
+        return self._table.identity
+
+    def _commit(self, base: Snapshot, commit: Commit) -> None:
+        self._table.log.commit(base, commit)
 
     def _facts(self) -> dict[str, str]:
         return {"import_platform.kind": self._kind, "import_platform.relayout": self._id}

@@ -39,11 +39,18 @@ def plan_split(table: LakeTable, leaf: str, *, limit_bytes: int) -> SplitPlan:
             leaf=leaf,
             remedy="See its leaves with: import-platform status",
         )
-    identity, dtype = table.identity, _column_type(table.identity, snapshot)
     plan = begin_split(leaf, rows=int(files["rows"].sum()), size_bytes=int(files["size_bytes"].sum()))
+    return grown(table, snapshot, files["path"].to_list(), plan, limit_bytes=limit_bytes)
+
+
+def grown(
+    table: LakeTable, snapshot: Snapshot, paths: Sequence[str], plan: SplitPlan, *, limit_bytes: int
+) -> SplitPlan:
+    """The plan with every open target taken apart until none is left that should and can be."""
+    identity, dtype = table.identity, column_type(table.identity, snapshot)
     while plan.open:
         targets, interior = opened(plan, identity.partition, dtype)
-        rows = _count(table, snapshot, files["path"].to_list(), targets, interior)
+        rows = count_rows(table, snapshot, paths, targets, interior)
         plan = counted(plan, rows, interior, identity.partition, dtype, limit_bytes=limit_bytes)
     return plan
 
@@ -66,7 +73,7 @@ def split_leaf(
 
     def place(batch: pa.RecordBatch, snapshot: Snapshot) -> pl.Series:
         others = snapshot.leaves - {plan.leaf}
-        return _assign(table.identity, batch, others | set(plan.targets), plan.interior)
+        return assigned(table.identity, batch, others | set(plan.targets), plan.interior)
 
     def select(snapshot: Snapshot) -> Sequence[str]:
         return _files_of(snapshot, [plan.leaf])["path"].to_list()
@@ -105,31 +112,42 @@ def _files_of(snapshot: Snapshot | None, leaves: Collection[str]) -> pl.DataFram
     return snapshot.files.filter(pl.col("leaf").is_in(list(leaves))).sort("modified_ms", "path")
 
 
-def _count(
-    table: LakeTable, snapshot: Snapshot, paths: Sequence[str], targets: Sequence[str], interior: Collection[str]
+def count_rows(
+    table: LakeTable,
+    snapshot: Snapshot,
+    paths: Sequence[str],
+    targets: Sequence[str] | None,
+    interior: Collection[str],
 ) -> dict[str, int]:
-    """Rows per target. Rows of a keyless table may hash elsewhere since a column was added; those are not counted."""
+    """Rows of the files per target; None counts every leaf that turns up.
+
+    Rows of a keyless table may hash elsewhere since a column was added; those are not counted.
+    """
     columns = placing_columns(table.identity.partition, table.identity.primary_key)
     schema = snapshot.schema if columns is None else pa.schema([snapshot.schema.field(name) for name in columns])
-    leaves = (snapshot.leaves - set(interior)) | set(targets)
-    counts = dict.fromkeys(targets, 0)
+    leaves = (snapshot.leaves - set(interior)) | set(targets or ())
+    counts = dict.fromkeys(targets or (), 0)
     for path in paths:
         for _, batch in read_batches(
             table.store, f"{table.path}/{path}", columns=columns, limit_bytes=COUNT_BATCH_BYTES
         ):
-            placed = _assign(table.identity, conform(batch, schema), leaves, interior)
+            placed = assigned(table.identity, conform(batch, schema), leaves, interior)
             for leaf, count in placed.value_counts().iter_rows():
-                if leaf in counts:
-                    counts[leaf] += count
+                if targets is None or leaf in counts:
+                    counts[leaf] = counts.get(leaf, 0) + count
     return counts
 
 
-def _assign(identity: Identity, batch: pa.RecordBatch, leaves: Collection[str], interior: Collection[str]) -> pl.Series:
+def assigned(
+    identity: Identity, batch: pa.RecordBatch, leaves: Collection[str], interior: Collection[str]
+) -> pl.Series:
+    """The leaf of every row, from the columns that decide it."""
     frame = placing_frame(batch, identity)
     return assign(frame, identity.partition, primary_key=identity.primary_key, leaves=leaves, interior=interior)
 
 
-def _column_type(identity: Identity, snapshot: Snapshot) -> pa.DataType | None:
+def column_type(identity: Identity, snapshot: Snapshot) -> pa.DataType | None:
+    """Of the partition column; None where there is none."""
     if isinstance(identity.partition, HashPartition):
         return None
     return snapshot.schema.field(identity.partition.column).type
