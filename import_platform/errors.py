@@ -3,7 +3,6 @@
     ImportPlatformError
     ├── ConfigError              a person edits configuration, YAML or the environment; never retried
     ├── SourceRejected           the source says no (password, permission, missing table); tell its owner
-    ├── NeedsRepartition         enqueue a split, then try again
     ├── RetryableError           trying again later can succeed
     │   ├── SourceUnavailable    the source did not answer
     │   ├── StoreUnavailable     the object store did not answer
@@ -60,10 +59,6 @@ class ConfigError(ImportPlatformError):
 
 class SourceRejected(ImportPlatformError):
     """The source answered and said no; its owner has to act. Never retried by the platform."""
-
-
-class NeedsRepartition(ImportPlatformError):
-    """A leaf is too large for the step; split it, then try again."""
 
 
 class RetryableError(ImportPlatformError):
