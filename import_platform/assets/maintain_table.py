@@ -8,9 +8,11 @@ from typing import Any
 from import_platform.assets.materialize import end_as_canceled, observer_of, translated
 from import_platform.assets.metadata import leaves_by_base
 from import_platform.assets.partitions import record_partitions
+from import_platform.core.convert import partition_from_text
 from import_platform.core.report import Status, SyncReport
 from import_platform.core.table import DeclaredTable
 from import_platform.pipeline.context import open_lake_table
+from import_platform.pipeline.convert import convert
 from import_platform.pipeline.inspect import table_status
 from import_platform.pipeline.maintain import maintain_table
 from import_platform.pipeline.repartition import repartition
@@ -30,7 +32,7 @@ COMPACT = "compact"
 def maintain_in_step(
     context: Any, platform: PlatformResource, source: str, declared: DeclaredTable, options: Mapping[str, Any]
 ) -> SyncReport:
-    """Does the task that the options name (`task`, `max_bytes`, `by_hand`) and makes Dagster's keys follow.
+    """Does the task that the options name (`task`, `max_bytes`, `by_hand`, `to`) and makes Dagster's keys follow.
 
     Materializations are logged for leaves that are new or changed, so that nothing is imported again; keys of leaves
     that are gone are deleted unless something in flight may target them, and then by a later run or sensor tick.
@@ -44,10 +46,13 @@ def maintain_in_step(
         table = open_lake_table(lake, source, declared.name)
         budget = memory_budget(platform.memory or read_settings().memory)
         observer = observer_of(context, session)
+        limit_bytes = options["max_bytes"] or partition_limit_bytes(declared)
         if options["task"] == COMPACT:
             report = maintain_table(table, budget=budget, observer=observer)
+        elif options["to"]:
+            partition = partition_from_text(options["to"])
+            report = convert(table, partition, limit_bytes=limit_bytes, budget=budget, observer=observer)
         else:
-            limit_bytes = options["max_bytes"] or partition_limit_bytes(declared)
             report = repartition(
                 table, limit_bytes=limit_bytes, budget=budget, observer=observer, stop=stop, by_hand=options["by_hand"]
             )

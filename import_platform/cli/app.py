@@ -103,19 +103,22 @@ def backfill(
 
 
 @app.command()
-def repartition(
+def repartition(  # noqa: PLR0917  options are keywords on a command line
     context: typer.Context,
     selection: Annotated[str, typer.Argument(metavar="SOURCE[/TABLE]", help="One source or one table.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only print what would change.")] = False,
     max_bytes: Annotated[str | None, typer.Option(
         "--max-bytes", metavar="SIZE", help="Limit of a leaf, such as 500MB, instead of the table's own.")] = None,
+    to: Annotated[str | None, typer.Option(
+        metavar="PARTITION", help="Another partition, every row rewritten in one commit: created_at:month, "
+        "id:1000000, hash:16 or none.")] = None,
     json_lines: Json = False,
 ) -> None:
     """Split leaves that outgrew the limit and merge small old ones back, in place, from the lake."""
     with terminal(context, is_json=json_lines) as screen:
         from import_platform.cli import repartition as command
 
-        command.run(screen, selection, dry_run=dry_run, max_bytes=max_bytes)
+        command.run(screen, selection, dry_run=dry_run, max_bytes=max_bytes, to=to)
 
 
 @app.command()

@@ -15,12 +15,15 @@ from import_platform.cli.summary import reporting_failure
 from import_platform.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, Failed, Terminal, grid
 from import_platform.components.loading import Catalog, load_sources
 from import_platform.core.budget import format_bytes, parse_bytes
+from import_platform.core.convert import as_yaml, partition_from_text
 from import_platform.core.report import Status, SyncReport
+from import_platform.core.table import PartitionSpec
 from import_platform.errors import ConfigError, Interrupted
 from import_platform.io.delta import DeltaLog
 from import_platform.io.lake import Lake
 from import_platform.jobs.repartition_launch import launch_maintenance, tables_to_maintain
 from import_platform.pipeline.context import open_lake_table
+from import_platform.pipeline.convert import planned_conversion
 from import_platform.pipeline.repartition import Change, plan_repartition, predicted_peak_bytes
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.naming import table_id
@@ -29,17 +32,22 @@ from import_platform.resources.project import read_settings
 CHILDREN_SHOWN = 3
 
 
-def run(screen: Terminal, selection: str, *, dry_run: bool, max_bytes: str | None) -> None:
+def run(screen: Terminal, selection: str, *, dry_run: bool, max_bytes: str | None, to: str | None) -> None:
     """Prints the plan, then carries it out unless `dry_run`. Tables that were never synced are left out."""
+    partition = partition_from_text(to) if to else None
     limit_bytes = parse_bytes(max_bytes, name="--max-bytes") if max_bytes else 0
     with reporting_failure(screen, selection):
         sources = load_sources()
         tables = in_lake(tables_to_maintain(selection, sources=sources))
-        planned = _planned(sources, tables, limit_bytes)
+        planned = _planned(sources, tables, limit_bytes, partition)
         if dry_run or not screen.is_json:
             _print_plan(screen, planned)
         if not dry_run and any(planned.values()):
-            launch(screen, tables, {"task": REPARTITION, "max_bytes": limit_bytes}, sources)
+            options = {"task": REPARTITION, "max_bytes": limit_bytes, "to": to or ""}
+            try:
+                launch(screen, tables, options, sources)
+            finally:
+                _remind(screen, sources, tables, partition)
         elif not dry_run and screen.is_json:
             conclude(screen, [SyncReport(table=table) for table in planned])
 
@@ -88,15 +96,36 @@ def conclude(screen: Terminal, reports: Sequence[SyncReport], *, interrupted: bo
         raise Failed(EXIT_FAILED)
 
 
-def _planned(sources: Catalog, tables: Mapping[str, Sequence[str]], limit_bytes: int) -> dict[str, list[Change]]:
+def _planned(
+    sources: Catalog, tables: Mapping[str, Sequence[str]], limit_bytes: int, partition: PartitionSpec | None
+) -> dict[str, list[Change]]:
     lake, planned = Lake(read_settings().lake_uri), {}
     for source, names in tables.items():
         declared = {table.name: table for table in sources.source(source).known_tables()}
         for name in names:
             limit = limit_bytes or partition_limit_bytes(declared[name])
             table = open_lake_table(lake, source, name)
-            planned[table.id] = plan_repartition(table, limit_bytes=limit, now=datetime.now(UTC))
+            planned[table.id] = (
+                plan_repartition(table, limit_bytes=limit, now=datetime.now(UTC))
+                if partition is None
+                else planned_conversion(table, partition, limit_bytes=limit)
+            )
     return planned
+
+
+def _remind(
+    screen: Terminal, sources: Catalog, tables: Mapping[str, Sequence[str]], partition: PartitionSpec | None
+) -> None:
+    """Says which declarations contradict the lake now; their tables will not sync until they are edited."""
+    if partition is None:
+        return
+    for source, names in tables.items():
+        for declared in sources.source(source).known_tables():
+            if declared.name in names and declared.partition not in (None, partition):
+                screen.err.print(
+                    f"{table_id(source, declared.name)}: now write partition: {as_yaml(partition)} in its defs.yaml",
+                    markup=False, soft_wrap=True,
+                )  # fmt: skip
 
 
 def _print_plan(screen: Terminal, planned: Mapping[str, Sequence[Change]]) -> None:
@@ -117,14 +146,14 @@ def _print_plan(screen: Terminal, planned: Mapping[str, Sequence[Change]]) -> No
     rows = grid("table", "change", "leaf", "bytes", "rows", "leaves after", left=left)
     for table, changes in planned.items():
         for change in changes:
-            rows.add_row(escape(table), _action(change), change.leaf, format_bytes(change.bytes), f"{change.rows:,}",
-                         _targets(change))  # fmt: skip
+            leaf, size = change.leaf or "all of them", format_bytes(change.bytes)
+            rows.add_row(escape(table), _action(change), leaf, size, f"{change.rows:,}", _targets(change))
     screen.out.print(rows)
     total_bytes = sum(_rewritten_bytes(changes) for changes in planned.values())
     if total_bytes:
         screen.out.print(
             f"rewrites about {format_bytes(total_bytes)} with a predicted peak memory of {format_bytes(peak_bytes)}; "
-            "one commit per leaf, readers see the same rows throughout"
+            "one commit per line, readers see the same rows throughout"
         )
 
 
@@ -135,7 +164,7 @@ def _rewritten_bytes(changes: Sequence[Change]) -> int:
 def _action(change: Change) -> str:
     if change.unsplittable:
         return "none: all its rows share one key"
-    return "split" if change.action == "split" else "merge back"
+    return {"split": "split", "coarsen": "merge back", "convert": "other partition"}[change.action]
 
 
 def _targets(change: Change) -> str:

@@ -24,9 +24,15 @@ CHOICE = {
     ),
     "max_bytes": dg.Field(int, default_value=0, description="Limit of a leaf; 0 means the table's own."),
     "by_hand": dg.Field(bool, default_value=True, description="Look again at leaves that were found unsplittable."),
+    "to": dg.Field(
+        str,
+        default_value="",
+        description="Another partition for the tables, such as created_at:month, id:1000000, "
+        "hash:16 or none; their defs.yaml must then say the same.",
+    ),
     "quiet": dg.Field(bool, default_value=False, description="Write to the run's log only, not to the console."),
 }
-OPTIONS = ("task", "max_bytes", "by_hand")
+OPTIONS = ("task", "max_bytes", "by_hand", "to")
 """The fields that every table's op gets."""
 
 

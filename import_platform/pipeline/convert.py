@@ -25,6 +25,7 @@ from import_platform.io.memory import MemoryWatch
 from import_platform.pipeline.context import LakeTable, stored_identity
 from import_platform.pipeline.measured import count, measured
 from import_platform.pipeline.relayout import Relayout, Scattered
+from import_platform.pipeline.repartition import Change
 from import_platform.pipeline.split import assigned, column_type, count_rows, grown
 
 
@@ -50,6 +51,14 @@ def plan_conversion(table: LakeTable, partition: PartitionSpec, *, limit_bytes: 
         if number > 1 and plan.bytes_of(leaf) * 2 > limit_bytes and children(leaf, partition, finest=finest)
     )
     return grown(converted, empty, paths, replace(plan, open=still), limit_bytes=limit_bytes)
+
+
+def planned_conversion(table: LakeTable, partition: PartitionSpec, *, limit_bytes: int) -> list[Change]:
+    """The conversion as one change of no leaf in particular; none when the table has that partition already."""
+    if table.identity.partition == partition:
+        return []
+    plan = plan_conversion(table, partition, limit_bytes=limit_bytes)
+    return [Change("", "convert", plan.total_bytes, plan.total_rows, tuple(plan.targets))]
 
 
 def convert(

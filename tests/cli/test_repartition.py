@@ -12,7 +12,7 @@ from import_platform.core.report import Status
 from import_platform.io.lake import Lake
 from import_platform.jobs.launch import launch_sync
 from import_platform.pipeline.context import open_lake_table
-from tests.dagster_project import empty_home, project
+from tests.dagster_project import SHOP, empty_home, project
 
 __all__ = ["empty_home", "project"]
 
@@ -85,3 +85,25 @@ def test_bad_usage_is_exit_code_2_and_a_sentence(project, words, sentence):
     ended = invoke(*words)
     assert ended.exit_code == 2, ended.output
     assert sentence in ended.output
+
+
+def test_another_partition_moves_rows_and_keys_and_says_what_to_write(synced):
+    told = invoke("repartition", "shop/orders", "--to", "id:100")
+    assert told.exit_code == 0, told.output
+    assert "other partition" in told.output
+    assert "now write partition: {column: id, width: 100}" in told.output
+    assert sorted(snapshot(synced).leaves) == ["n100_0", "n100_1", "n100_2", "n100_3"]
+    with synced.instance() as instance:
+        assert set(instance.get_dynamic_partitions("shop/orders")) == set(snapshot(synced).leaves)
+    refused = invoke("sync", "shop/orders")
+    assert "partitioned otherwise than declared" in refused.output
+    synced.declare(SHOP.replace("{column: created_at, granularity: month}", "{column: id, width: 100}"))
+    assert invoke("sync", "shop/orders").exit_code == 0
+
+
+def test_a_partition_that_cannot_be_is_refused_before_anything_runs(synced):
+    refused = invoke("repartition", "shop/orders", "--to", "id:7")
+    assert refused.exit_code == 2
+    assert "created_at:month" in refused.output
+    assert invoke("repartition", "shop/orders", "--to", "note:month", "--dry-run").exit_code in (0, 2)
+    assert snapshot(synced).version == 0
