@@ -66,6 +66,8 @@ def lake_type(dtype: pa.DataType) -> pa.DataType:
     """
     if pa.types.is_timestamp(dtype):
         return pa.timestamp("us", "UTC")
+    if pa.types.is_dictionary(dtype):
+        return lake_type(dtype.value_type)
     if pa.types.is_unsigned_integer(dtype):
         return {8: pa.int16(), 16: pa.int32(), 32: pa.int64()}.get(dtype.bit_width, pa.decimal128(20, 0))
     return next((stored for matches, stored in _STORED if matches(dtype)), dtype)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from import_platform.core.schema import stored_schema
 from import_platform.core.table import PARTITION_COLUMN
 from import_platform.io.store import Store
 
@@ -275,7 +276,8 @@ def _group_batches(
     rows = group.num_rows if encoded * 2 <= limit_bytes else max(1, int(group.num_rows * limit_bytes / (2 * encoded)))
     for batch in reader.iter_batches(batch_size=rows, row_groups=[index], columns=list(columns) if columns else None):
         if batch.num_rows:
-            yield from slices(batch, limit_bytes * 2)
+            # Files that deltalake rewrote carry string views, which pyarrow can hardly filter or take.
+            yield from slices(conform(batch, stored_schema(batch.schema)), limit_bytes * 2)
 
 
 def without_rows(batch: pa.RecordBatch, at: int, gone: np.ndarray[Any, np.dtype[np.int64]]) -> pa.RecordBatch:

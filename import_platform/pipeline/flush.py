@@ -86,6 +86,7 @@ class Flush:
         self._merge: Merge | None = None
         self._merging: pa.Schema | None = None
         self._claimed: tuple[int, TableState] | None = None
+        self._sent: tuple[Snapshot | None, Merged] | None = None
         self._rows_done = 0
         self._patience_seconds = LEASE_WAIT_SECONDS
 
@@ -102,7 +103,8 @@ class Flush:
             self._give_way()
             snapshot = self._table.log.snapshot()
             state = self._table.staging.state(snapshot.transaction if snapshot else 0)
-            if state.flush == self._id:
+            if state.flush == self._id:  # it had landed, though the store or deltalake said otherwise
+                self._finish()
                 return
             self._check_turn(state)
             self._check_layout(snapshot)
@@ -164,14 +166,21 @@ class Flush:
         self._table.context.observer.progress(
             spec.id, Stage.COMMITTING, rows=merged.incoming_rows, bytes_=0, total_rows=merged.incoming_rows
         )
+        self._sent = (snapshot, merged)
         if snapshot is None:
             self._table.log.create(schema, commit, identity=self._table.identity.to_json())
         else:
             self._table.log.commit(snapshot, commit)
         self._verify(snapshot, merged)
-        merge.discard(merged.adds)
-        self._count(snapshot, merged)
+        self._finish()
         return True
+
+    def _finish(self) -> None:
+        """Deletes the files of lost rounds and reports the one that was committed last."""
+        if self._merge is not None and self._sent is not None:
+            snapshot, merged = self._sent
+            self._merge.discard(merged.adds)
+            self._count(snapshot, merged)
 
     def _evolved(self, snapshot: Snapshot | None) -> pa.Schema | None:
         """The schema to write; None after adding columns, which is a commit of its own."""
