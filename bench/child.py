@@ -76,6 +76,8 @@ def writers(request: dict[str, Any], job: str) -> list[Writer]:
 
 def measured(request: dict[str, Any]) -> dict[str, Any]:
     """Merges a tiny table off the clock, then the real one on it; batches of one job run side by side."""
+    if request["first"]:
+        importlib.import_module(request["first"])
     for writer in writers(request, "warm_up"):
         writer.run()
     measured = writers(request, "measured")

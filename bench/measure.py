@@ -52,7 +52,7 @@ def link_table(base: Path, table: Path) -> None:
 
 def run_engine(python: Path, engine: Registered, jobs: Mapping[str, Any]) -> dict[str, Any]:
     """What `bench.child` printed, plus the sampled `peak_pss_bytes`; only `error` when it died."""
-    request = {"module": engine.module, "mode": engine.mode, **jobs}
+    request = {"module": engine.module, "mode": engine.mode, "first": engine.first, **jobs}
     command = [str(python), "-m", "bench.child", json.dumps(request)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         sampler = _PssSampler(child.pid)

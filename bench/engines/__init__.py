@@ -10,17 +10,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Registered:
-    """Where an engine is and what it runs in. `venv` names an environment of `bench.environment`."""
+    """Where an engine is and what it runs in. `venv` names an environment of `bench.environment`; `first` a package
+    to import before anything else, as its own command line would: it may set up libraries that come after it."""
 
     module: str
     venv: str = "main"
     mode: str = ""
+    first: str = ""
     on_s3: bool = True
     delta: bool = True
 
 
 ENGINES = {
-    "ours": Registered("bench.engines.ours"),
+    "ours": Registered("bench.engines.ours", first="import_platform"),
     "delta-rs": Registered("bench.engines.delta_rs", mode="default"),
     "delta-rs-literal": Registered("bench.engines.delta_rs", mode="literal"),
     "delta-rs-per-leaf": Registered("bench.engines.delta_rs", mode="per-leaf"),
