@@ -198,6 +198,7 @@ def _reachable_binaries(bin_dir: Path, user: str | None) -> Path:
 
 
 def _prepare_data_dir(data_dir: Path, user: str | None) -> Path:
+    data_dir.parent.mkdir(parents=True, exist_ok=True)  # as long as it exists, data that stand for it are kept
     if user is not None and not _can_reach(data_dir.parent, user):
         _sweep()
         elsewhere = _own_folder(f"pgdata-{_digest(str(data_dir))}")
