@@ -6,7 +6,7 @@ one partition under the properties of another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -23,10 +23,10 @@ from import_platform.errors import ConfigError
 from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.memory import MemoryWatch
 from import_platform.pipeline.context import LakeTable, stored_identity
+from import_platform.pipeline.counting import assigned, column_type, count_files, grown
 from import_platform.pipeline.measured import count, measured
 from import_platform.pipeline.relayout import Relayout, Scattered
 from import_platform.pipeline.repartition import Change
-from import_platform.pipeline.split import assigned, column_type, count_rows, grown
 
 
 def plan_conversion(table: LakeTable, partition: PartitionSpec, *, limit_bytes: int) -> SplitPlan:
@@ -41,16 +41,19 @@ def plan_conversion(table: LakeTable, partition: PartitionSpec, *, limit_bytes: 
     if snapshot is None:
         return SplitPlan("", 0, 0, {}, (), ())
     paths = snapshot.files["path"].to_list()
-    empty = replace(snapshot, files=snapshot.files.clear())
-    rows = count_rows(converted, empty, paths, None, ())
+
+    def counted(targets: Sequence[str], interior: Collection[str]) -> Mapping[str, int]:
+        return count_files(converted, snapshot.schema, paths, targets, interior)
+
+    rows = counted((), ())
     plan = SplitPlan("", snapshot.rows, snapshot.size_bytes, rows, (), ())
-    finest = finest_granularity(column_type(converted.identity, snapshot))
+    finest = finest_granularity(column_type(converted.identity, snapshot.schema))
     still = tuple(
         leaf
         for leaf, number in rows.items()
         if number > 1 and plan.bytes_of(leaf) * 2 > limit_bytes and children(leaf, partition, finest=finest)
     )
-    return grown(converted, empty, paths, replace(plan, open=still), limit_bytes=limit_bytes)
+    return grown(replace(plan, open=still), converted.identity, snapshot.schema, counted, limit_bytes=limit_bytes)
 
 
 def planned_conversion(table: LakeTable, partition: PartitionSpec, *, limit_bytes: int) -> list[Change]:

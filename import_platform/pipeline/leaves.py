@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -10,8 +11,22 @@ import pyarrow as pa
 from import_platform.core.identity import Identity
 from import_platform.core.split import placing_columns
 from import_platform.io.parquet import LeafWriter, WrittenFile
+from import_platform.io.store import Store
 
 OPEN_WRITERS = 64
+
+
+class TableFiles(Protocol):
+    """Where the files of a table lie, and what places its rows."""
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def identity(self) -> Identity: ...
 
 
 class LeafWriters:

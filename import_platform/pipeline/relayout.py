@@ -253,6 +253,7 @@ class Relayout:
             snapshot.schema,
             lambda batch: place(batch, snapshot),
             targets=self._how.targets,
+            statistics_first=self._table.identity.primary_key,
             budget=self._budget,
             watch=self._watch,
             on_rows=self._on_rows,

@@ -7,7 +7,7 @@ that held rows of their leaves in the first one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import TypeVar
@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 
 from import_platform.core.budget import MIB, MemoryBudget
 from import_platform.core.layout import sort_key
+from import_platform.core.merge import Positions
 from import_platform.io.memory import MemoryWatch
-from import_platform.io.parquet import LeafWriter, WrittenFile, conform, read_batches
-from import_platform.pipeline.context import LakeTable
-from import_platform.pipeline.leaves import OPEN_WRITERS, LeafWriters
+from import_platform.io.parquet import LeafWriter, WrittenFile, conform, read_batches, without_rows
+from import_platform.pipeline.leaves import OPEN_WRITERS, LeafWriters, TableFiles
 
 T = TypeVar("T")
 Place = Callable[[pa.RecordBatch], pl.Series]
@@ -47,28 +47,35 @@ def open_leaves_max(budget: MemoryBudget, *, is_local: bool) -> int:
 
 
 def buffered_bytes(budget: MemoryBudget) -> int:
-    """Decoded bytes all writers hold together. No merge runs beside a relayout, so it has half of both their shares."""
-    return (budget.merge_bytes + budget.rewrite_bytes) // 2
+    """Decoded bytes all writers hold together; what else a rewrite needs comes out of the merge's other shares."""
+    return budget.merge_bytes * 3 // 4
 
 
 class Scatter:
-    """Rewrites files of one snapshot. `targets` are the leaves expected; others may turn up and are written too."""
+    """Rewrites files of one snapshot. `targets` are the leaves expected; others may turn up and are written too.
+
+    `gone` are positions of rows that go away, per file.
+    """
 
     def __init__(
         self,
-        table: LakeTable,
+        table: TableFiles,
         schema: pa.Schema,
         place: Place,
         *,
         targets: Sequence[str],
+        statistics_first: Sequence[str],
         budget: MemoryBudget,
         watch: MemoryWatch,
         on_rows: OnRows,
+        gone: Mapping[str, Positions] | None = None,
     ) -> None:
         self._table = table
         self._schema = schema
         self._place = place
+        self._statistics_first = statistics_first
         self._budget = budget
+        self._gone = gone or {}
         self._watch = watch
         self._on_rows = on_rows
         open_max = open_leaves_max(budget, is_local=table.store.is_local)
@@ -106,7 +113,10 @@ class Scatter:
                     return
         for at, raw in read_batches(self._table.store, full, row_groups=wanted):
             with self._watch.breathe():
-                batch = conform(raw, self._schema)
+                kept = without_rows(raw, at, self._gone[path]) if path in self._gone else raw
+                if not kept.num_rows:
+                    continue
+                batch = conform(kept, self._schema)
                 leaves = self._place(batch)
                 if starts is not None:
                     group = int(np.searchsorted(starts, at, side="right")) - 1
@@ -114,7 +124,7 @@ class Scatter:
                 yield batch, leaves
 
     def _writer(self, leaf: str) -> LeafWriter:
-        first = self._table.identity.primary_key
+        first = self._statistics_first
         return LeafWriter(self._table.store, self._table.path, leaf, self._schema, statistics_first=first)
 
 
@@ -144,7 +154,7 @@ def _rows_by_leaf(leaves: pl.Series) -> Iterator[tuple[str, pa.Array | None]]:
         yield str(leaf), rows.to_arrow()
 
 
-def _row_group_starts(table: LakeTable, path: str) -> list[int]:
+def _row_group_starts(table: TableFiles, path: str) -> list[int]:
     with table.store.open_input(path) as file:
         footer = pq.ParquetFile(file).metadata
     counts = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
