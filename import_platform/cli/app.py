@@ -11,16 +11,21 @@ from import_platform import __version__
 from import_platform.cli.terminal import terminal
 
 app = typer.Typer(
-    name="import-platform", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
-    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    name="import-platform",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Imports external tables into partitioned Delta Lake tables and keeps them fresh, inside a memory budget.",
     epilog="Exit codes: 0 done, 1 some table failed, 2 bad usage or configuration, 130 interrupted after a checkpoint."
-           "\n\nEnvironment: IMPORT_PLATFORM_LAKE, IMPORT_PLATFORM_MEMORY, IMPORT_PLATFORM_DEFS, "
-           "IMPORT_PLATFORM_PARTITION_MAX, DAGSTER_HOME, and AWS_* for a lake on S3.",
+    "\n\nEnvironment: IMPORT_PLATFORM_LAKE, IMPORT_PLATFORM_MEMORY, IMPORT_PLATFORM_DEFS, "
+    "IMPORT_PLATFORM_PARTITION_MAX, DAGSTER_HOME, and AWS_* for a lake on S3.",
 )
 
-Json = Annotated[bool, typer.Option(
-    "--json", metavar="", help="JSON lines on stdout, one object per table, and nothing else there.")]
+Json = Annotated[
+    bool, typer.Option("--json", metavar="", help="JSON lines on stdout, one object per table, and nothing else there.")
+]
 
 
 def main() -> None:
@@ -39,8 +44,9 @@ def options(
     context: typer.Context,
     json_lines: Json = False,
     debug: Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")] = False,
-    _version: Annotated[bool, typer.Option("--version", metavar="", callback=_print_version, is_eager=True,
-                                          help="Show the version.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     context.obj = {"json": json_lines, "debug": debug}
 
@@ -74,10 +80,13 @@ def tables(
 @app.command()
 def sync(
     context: typer.Context,
-    selection: Annotated[list[str] | None, typer.Argument(
-        metavar="[SOURCE[/TABLE]]...", help="Sources and tables; everything declared when left out.")] = None,
-    full_refresh: Annotated[bool, typer.Option(
-        "--full-refresh", metavar="", help="Read every row again and swap the table in one step.")] = False,
+    selection: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE[/TABLE]]...", help="Sources and tables; everything declared when left out."),
+    ] = None,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", metavar="", help="Read every row again and swap the table in one step.")
+    ] = False,
     json_lines: Json = False,
 ) -> None:
     """Bring tables up to date. Ctrl-C stops at a checkpoint; a second one at once."""
@@ -91,8 +100,10 @@ def sync(
 def backfill(
     context: typer.Context,
     table: Annotated[str, typer.Argument(metavar="SOURCE/TABLE", help="One table.")],
-    partition: Annotated[list[str], typer.Option(
-        "--partition", metavar="KEY", help="A partition key as the asset page shows it; may be repeated.")],
+    partition: Annotated[
+        list[str],
+        typer.Option("--partition", metavar="KEY", help="A partition key as the asset page shows it; may be repeated."),
+    ],
     json_lines: Json = False,
 ) -> None:
     """Read partitions of a table again from the source and replace them in the lake."""
@@ -107,11 +118,17 @@ def repartition(  # noqa: PLR0917  options are keywords on a command line
     context: typer.Context,
     selection: Annotated[str, typer.Argument(metavar="SOURCE[/TABLE]", help="One source or one table.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only print what would change.")] = False,
-    max_bytes: Annotated[str | None, typer.Option(
-        "--max-bytes", metavar="SIZE", help="Limit of a leaf, such as 500MB, instead of the table's own.")] = None,
-    to: Annotated[str | None, typer.Option(
-        metavar="PARTITION", help="Another partition, every row rewritten in one commit: created_at:month, "
-        "id:1000000, hash:16 or none.")] = None,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option("--max-bytes", metavar="SIZE", help="Limit of a leaf, such as 500MB, instead of the table's own."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PARTITION",
+            help="Another partition, every row rewritten in one commit: created_at:month, id:1000000, hash:16 or none.",
+        ),
+    ] = None,
     json_lines: Json = False,
 ) -> None:
     """Split leaves that outgrew the limit and merge small old ones back, in place, from the lake."""
@@ -149,8 +166,9 @@ def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement that reads; - reads it from stdin.")],
     json_lines: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object per row.")] = False,
     csv: Annotated[bool, typer.Option("--csv", metavar="", help="Every row as CSV with a header.")] = False,
-    limit: Annotated[int, typer.Option(
-        metavar="ROWS", min=1, help="Rows shown in the table; --json and --csv give all.")] = 50,
+    limit: Annotated[
+        int, typer.Option(metavar="ROWS", min=1, help="Rows shown in the table; --json and --csv give all.")
+    ] = 50,
 ) -> None:
     """Ask the lake in SQL (DuckDB, read-only); tables are named source.table."""
     with terminal(context, is_json=json_lines) as screen:
@@ -162,8 +180,9 @@ def query(
 @app.command()
 def demo(
     context: typer.Context,
-    months: Annotated[int | None, typer.Option(
-        metavar="N", min=1, max=12, help="Only the first months of the year.")] = None,
+    months: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=12, help="Only the first months of the year.")
+    ] = None,
 ) -> None:
     """Import a real PostgreSQL database, change it, sync again, and compare every row."""
     with terminal(context) as screen:
@@ -176,8 +195,9 @@ def demo(
 def ui(
     context: typer.Context,
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Port on 127.0.0.1.")] = 3000,
-    json_lines: Annotated[bool, typer.Option(
-        "--json", metavar="", help='{"url": ...} on stdout once it answers.')] = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json", metavar="", help='{"url": ...} on stdout once it answers.')
+    ] = False,
 ) -> None:
     """Open Dagster's web pages and scheduler on this project's lake and history, until Ctrl-C."""
     with terminal(context, is_json=json_lines) as screen:

@@ -79,8 +79,11 @@ def _memory(settings: Settings) -> Line:
         return _failed("memory", "budget", error)
     default = f"{SHARE_PERCENT} % of what this machine or container allows"
     origin = "IMPORT_PLATFORM_MEMORY" if settings.memory else default
-    return Line("memory", "budget", f"{format_bytes(budget.total_bytes)}, from {origin}; "
-                                    f"{format_bytes(budget.free_bytes)} of it are free for work")
+    return Line(
+        "memory",
+        "budget",
+        f"{format_bytes(budget.total_bytes)}, from {origin}; {format_bytes(budget.free_bytes)} of it are free for work",
+    )
 
 
 def _home(settings: Settings) -> Line:

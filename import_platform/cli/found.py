@@ -49,8 +49,12 @@ def judge(source: ExternalSource, tables: Sequence[TableInfo], lake: Lake) -> li
 
 def _absent(source: str, name: str, infos: Mapping[str, TableInfo]) -> Found:
     close = difflib.get_close_matches(name, list(infos), n=3)
-    error = ConfigError("the source has no such table", table=f"{source}/{name}", **({"close": close} if close else {}),
-                        remedy=f"See what it has: import-platform tables {source}")
+    error = ConfigError(
+        "the source has no such table",
+        table=f"{source}/{name}",
+        **({"close": close} if close else {}),
+        remedy=f"See what it has: import-platform tables {source}",
+    )
     return Found(name, is_declared=True, error=error)
 
 

@@ -26,9 +26,16 @@ def observing(console: Console, *, clock: Callable[[], float] = time.monotonic) 
     if not console.is_terminal:
         yield PlainLines(console, clock=clock)
         return
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28),
-                  TextColumn("{task.fields[figures]}"), TextColumn("[dim]{task.fields[stage]}[/]"), TimeElapsedColumn(),
-                  console=console, transient=True) as progress:
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.fields[figures]}"),
+        TextColumn("[dim]{task.fields[stage]}[/]"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
         yield Bars(progress, clock=clock)
 
 
@@ -72,13 +79,18 @@ class Bars:
             self._begin(table)
         known = bool(total_rows) and stage is not Stage.COMMITTING
         figures = self._paces.figures(table, stage, rows=rows, bytes_=bytes_, total_rows=total_rows)
-        self._progress.update(self._tasks[table], completed=rows, total=max(rows, total_rows or 0) if known else None,
-                              figures=figures, stage=stage.value)
+        self._progress.update(
+            self._tasks[table],
+            completed=rows,
+            total=max(rows, total_rows or 0) if known else None,
+            figures=figures,
+            stage=stage.value,
+        )
 
     def _begin(self, table: str) -> None:
         for task in self._tasks.values():
             self._progress.stop_task(task)
-        for task in list(self._tasks.values())[:1 - BARS_MAX]:
+        for task in list(self._tasks.values())[: 1 - BARS_MAX]:
             self._progress.update(task, visible=False)
         self._tasks[table] = self._progress.add_task(table, total=None, figures="", stage="")
 

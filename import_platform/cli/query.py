@@ -26,8 +26,21 @@ from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import read_settings
 
 CELL_CHARACTERS = 80
-_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-            "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
+_NUMBERS = (
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+    "UHUGEINT",
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL",
+)
 
 
 def run(screen: Terminal, sql: str, *, csv: bool, limit_rows: int) -> None:
@@ -37,8 +50,9 @@ def run(screen: Terminal, sql: str, *, csv: bool, limit_rows: int) -> None:
     settings = read_settings()
     budget = memory_budget(settings.memory)
     scratch = Path(tempfile.gettempdir()) / f"import_platform-{os.getuid()}"
-    with LakeSql(Lake(settings.lake_uri).store, memory_bytes=budget.free_bytes // 2, threads=_threads(),
-                 scratch=scratch) as lake_sql:
+    with LakeSql(
+        Lake(settings.lake_uri).store, memory_bytes=budget.free_bytes // 2, threads=_threads(), scratch=scratch
+    ) as lake_sql:
         answer = lake_sql.run(sys.stdin.read() if sql == "-" else sql)
         if screen.is_json:
             _print_json(screen, answer)
@@ -70,8 +84,9 @@ def _print_table(screen: Terminal, answer: Answer, limit_rows: int) -> None:
     if answer.columns[:1] == ("explain_key",):
         screen.out.print("\n".join(str(row[1]) for row in shown), markup=False, soft_wrap=True)
         return
-    text_columns = frozenset(name for name, kind in zip(answer.columns, answer.types, strict=True)
-                             if not kind.startswith(_NUMBERS))
+    text_columns = frozenset(
+        name for name, kind in zip(answer.columns, answer.types, strict=True) if not kind.startswith(_NUMBERS)
+    )
     table = grid(*(answer.columns or ("",)), left=text_columns, first_is_left=answer.columns[0] in text_columns)
     for row in shown[:limit_rows]:
         table.add_row(*(_cell(value) for value in row))
@@ -87,7 +102,7 @@ def _cell(value: Any) -> Text:
         return Text("null", style="dim")
     text = _plain(value)
     text = "".join(c if c.isprintable() else "·" for c in text)
-    return Text(text if len(text) <= CELL_CHARACTERS else text[:CELL_CHARACTERS - 1] + "…")
+    return Text(text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…")
 
 
 def _csv_text(value: Any) -> str:

@@ -32,8 +32,13 @@ class State(StrEnum):
     UNREADABLE = "unreadable"  # the log, or the defs.yaml
 
 
-_COLOURS = {State.OK: "green", State.UNFINISHED: "yellow", State.NEVER_SYNCED: "dim", State.NOT_DECLARED: "dim",
-            State.UNREADABLE: "red"}
+_COLOURS = {
+    State.OK: "green",
+    State.UNFINISHED: "yellow",
+    State.NEVER_SYNCED: "dim",
+    State.NOT_DECLARED: "dim",
+    State.UNREADABLE: "red",
+}
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,11 @@ def gather(lake: Lake, sources: Sequence[DeclaredSource]) -> list[Row]:
     tables = sorted(declared | set(lake.tables()))
     with ThreadPoolExecutor(_READERS) as readers:
         rows = list(readers.map(lambda table: _row(lake, *table, is_declared=table in declared), tables))
-    broken = [Row(source.name, State.UNREADABLE, error=f"{source.path} is not understood; run `import-platform check`")
-              for source in sources if not source.is_readable]
+    broken = [
+        Row(source.name, State.UNREADABLE, error=f"{source.path} is not understood; run `import-platform check`")
+        for source in sources
+        if not source.is_readable
+    ]
     return rows + broken
 
 
@@ -90,10 +98,19 @@ def _row(lake: Lake, source: str, table: str, *, is_declared: bool) -> Row:
         return Row(name, State.NEVER_SYNCED)
     leaf, largest = max(found.leaves.items(), key=lambda item: item[1].bytes, default=(None, None))
     return Row(
-        table=name, state=_state(found, is_declared), rows=found.rows, bytes=found.bytes, files=found.files,
-        leaves=len(found.leaves), largest_leaf=leaf, largest_leaf_bytes=largest.bytes if largest else None,
-        last_sync=found.last_commit_at.isoformat(timespec="seconds"), delta_version=found.delta_version,
-        cursor_value=found.cursor_value, uri=found.uri)
+        table=name,
+        state=_state(found, is_declared),
+        rows=found.rows,
+        bytes=found.bytes,
+        files=found.files,
+        leaves=len(found.leaves),
+        largest_leaf=leaf,
+        largest_leaf_bytes=largest.bytes if largest else None,
+        last_sync=found.last_commit_at.isoformat(timespec="seconds"),
+        delta_version=found.delta_version,
+        cursor_value=found.cursor_value,
+        uri=found.uri,
+    )
 
 
 def _state(found: TableStatus, is_declared: bool) -> State:
@@ -102,19 +119,42 @@ def _state(found: TableStatus, is_declared: bool) -> State:
     return State.UNFINISHED if found.open_attempts else State.OK
 
 
-def _print(screen: Terminal, rows: Sequence[Row], sources: Sequence[DeclaredSource], *,
-           partition_max_bytes: int) -> None:
+def _print(
+    screen: Terminal, rows: Sequence[Row], sources: Sequence[DeclaredSource], *, partition_max_bytes: int
+) -> None:
     if not rows:
         names = ", ".join(source.name for source in sources)
-        screen.out.print(f"\nno table is known yet; run `import-platform tables {sources[0].name}` to look at {names}"
-                         if sources else "\nno source is declared; run `import-platform demo` to see one", markup=False)
+        screen.out.print(
+            f"\nno table is known yet; run `import-platform tables {sources[0].name}` to look at {names}"
+            if sources
+            else "\nno source is declared; run `import-platform demo` to see one",
+            markup=False,
+        )
         return
-    table = grid("table", "state", "rows", "bytes", "leaves", "largest leaf", "last sync", "version", "cursor",
-                 left=frozenset({"state", "largest leaf", "last sync", "cursor"}))
+    table = grid(
+        "table",
+        "state",
+        "rows",
+        "bytes",
+        "leaves",
+        "largest leaf",
+        "last sync",
+        "version",
+        "cursor",
+        left=frozenset({"state", "largest leaf", "last sync", "cursor"}),
+    )
     for row in rows:
-        table.add_row(Text(row.table), Text(row.state.value, style=_COLOURS[row.state]), _count(row.rows),
-                      _size(row.bytes), _count(row.leaves), _largest(row, partition_max_bytes), _ago(row.last_sync),
-                      _count(row.delta_version), Text(row.cursor_value or ""))
+        table.add_row(
+            Text(row.table),
+            Text(row.state.value, style=_COLOURS[row.state]),
+            _count(row.rows),
+            _size(row.bytes),
+            _count(row.leaves),
+            _largest(row, partition_max_bytes),
+            _ago(row.last_sync),
+            _count(row.delta_version),
+            Text(row.cursor_value or ""),
+        )
     screen.out.print()
     screen.out.print(table)
     for row in rows:
@@ -125,8 +165,10 @@ def _print(screen: Terminal, rows: Sequence[Row], sources: Sequence[DeclaredSour
 def _largest(row: Row, limit_bytes: int) -> Text:
     if row.largest_leaf is None or row.largest_leaf_bytes is None:
         return Text("")
-    return Text(f"{row.largest_leaf} {format_bytes(row.largest_leaf_bytes)}",
-                style="yellow" if row.largest_leaf_bytes > limit_bytes else "")
+    return Text(
+        f"{row.largest_leaf} {format_bytes(row.largest_leaf_bytes)}",
+        style="yellow" if row.largest_leaf_bytes > limit_bytes else "",
+    )
 
 
 def _count(value: int | None) -> str:

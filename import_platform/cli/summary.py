@@ -50,18 +50,41 @@ def _print(screen: Terminal, reports: Sequence[SyncReport]) -> None:
     if not reports:
         screen.out.print("nothing to sync")
         return
-    table = grid("table", "status", "read", "inserted", "updated", "deleted", "written", "seconds", "peak memory",
-                 "version", left=frozenset({"status"}))
+    table = grid(
+        "table",
+        "status",
+        "read",
+        "inserted",
+        "updated",
+        "deleted",
+        "written",
+        "seconds",
+        "peak memory",
+        "version",
+        left=frozenset({"status"}),
+    )
     for report in reports:
         version = "" if report.delta_version is None else str(report.delta_version)
-        table.add_row(escape(report.table), _status(report), f"{report.rows_read:,}", f"{report.rows_inserted:,}",
-                      f"{report.rows_updated:,}", f"{report.rows_deleted:,}", format_bytes(report.bytes_written),
-                      f"{report.seconds:.1f}", format_bytes(report.peak_memory_bytes), version)
+        table.add_row(
+            escape(report.table),
+            _status(report),
+            f"{report.rows_read:,}",
+            f"{report.rows_inserted:,}",
+            f"{report.rows_updated:,}",
+            f"{report.rows_deleted:,}",
+            format_bytes(report.bytes_written),
+            f"{report.seconds:.1f}",
+            format_bytes(report.peak_memory_bytes),
+            version,
+        )
     screen.out.print(table)
     for report in reports:
         if report.rows_rejected:
-            screen.out.print(f"{report.table}: {report.rows_rejected:,} rows were rejected and kept aside",
-                             markup=False, soft_wrap=True)
+            screen.out.print(
+                f"{report.table}: {report.rows_rejected:,} rows were rejected and kept aside",
+                markup=False,
+                soft_wrap=True,
+            )
         if report.error and report.status is Status.FAILED:
             screen.fail(f"{report.table}: {report.error}")
 

@@ -19,6 +19,7 @@ from import_platform.resources.project import read_settings
 
 def run(screen: Terminal, selection: Sequence[str], *, full_refresh: bool) -> None:
     """Brings the selected tables up to date, every declared one when nothing is selected."""
+
     def launch(observer: Observer) -> list[SyncReport]:
         return launch_sync(selection, sources=load_sources(), full_refresh=full_refresh, observer=observer)
 
@@ -28,6 +29,7 @@ def run(screen: Terminal, selection: Sequence[str], *, full_refresh: bool) -> No
 
 def backfill(screen: Terminal, table: str, keys: Sequence[str]) -> None:
     """Reads the rows of the named partitions again and puts them in place of those in the lake."""
+
     def launch(observer: Observer) -> list[SyncReport]:
         return launch_backfill(table, keys, sources=load_sources(), observer=observer)
 

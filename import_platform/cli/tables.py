@@ -43,13 +43,17 @@ def run(screen: Terminal, source_name: str) -> None:
 def _json(source: str, table: Found) -> dict[str, Any]:
     info, spec = table.info, table.spec
     return {
-        "table": f"{source}/{table.name}", "declared": table.is_declared,
+        "table": f"{source}/{table.name}",
+        "declared": table.is_declared,
         "row_estimate": _known(info.row_estimate) if info else None,
         "bytes_estimate": _known(info.bytes_estimate) if info else None,
         "columns": {c.name: str(c.type) for c in info.columns} if info else None,
-        "primary_key": list(spec.primary_key) if spec else None, "sync": spec.sync.value if spec else None,
-        "cursor": spec.cursor if spec else None, "partition": partition_as_dict(spec.partition) if spec else None,
-        "reasons": list(spec.reasons) if spec else None, "error": str(table.error) if table.error else None,
+        "primary_key": list(spec.primary_key) if spec else None,
+        "sync": spec.sync.value if spec else None,
+        "cursor": spec.cursor if spec else None,
+        "partition": partition_as_dict(spec.partition) if spec else None,
+        "reasons": list(spec.reasons) if spec else None,
+        "error": str(table.error) if table.error else None,
     }
 
 
@@ -61,8 +65,16 @@ def _print(screen: Terminal, source: str, found: Sequence[Found]) -> None:
     if not found:
         screen.out.print(f"{source} holds no tables", markup=False)
         return
-    table = grid("table", "rows ~", "bytes ~", "primary key", "sync", "cursor", "partition",
-                 left=frozenset({"primary key", "sync", "cursor", "partition"}))
+    table = grid(
+        "table",
+        "rows ~",
+        "bytes ~",
+        "primary key",
+        "sync",
+        "cursor",
+        "partition",
+        left=frozenset({"primary key", "sync", "cursor", "partition"}),
+    )
     for entry in found:
         table.add_row(*_cells(entry))
     screen.out.print(table)

@@ -81,8 +81,10 @@ def terminal(context: typer.Context, *, is_json: bool = False) -> Iterator[Termi
         raise
     except Exception as error:  # noqa: BLE001 - the last resort of a command line
         # The message of a foreign exception may quote a connection string or a row, so only its kind is shown.
-        screen.fail(f"unexpected {type(error).__name__}; this is a bug in import-platform. Run the command again with "
-                    "--debug to see the traceback, and report it.")
+        screen.fail(
+            f"unexpected {type(error).__name__}; this is a bug in import-platform. Run the command again with "
+            "--debug to see the traceback, and report it."
+        )
         _traceback(options)
         raise typer.Exit(EXIT_FAILED) from None
     finally:
@@ -96,8 +98,12 @@ def grid(first: str, *others: str, left: frozenset[str] = frozenset(), first_is_
     table.add_column(first, no_wrap=True, justify="left" if first_is_left else "right")
     for name in others:
         is_text = name in left
-        table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text,
-                         overflow="fold" if is_text else "ellipsis")
+        table.add_column(
+            name,
+            justify="left" if is_text else "right",
+            no_wrap=not is_text,
+            overflow="fold" if is_text else "ellipsis",
+        )
     return table
 
 
@@ -134,6 +140,7 @@ def _own_stdout() -> IO[str]:
 
 def _interrupt_on_terminate() -> Any:
     """SIGTERM ends a command as Ctrl-C does: cleaning up, with exit code 130. Syncs replace both while they work."""
+
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 

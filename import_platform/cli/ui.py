@@ -50,8 +50,11 @@ def run(screen: Terminal, *, port: int) -> None:
         else:
             screen.out.print(f"\n[bold]{url}[/]  Ctrl-C stops it\n")
         if changed_rows is not None:
-            screen.err.print(f"the demo's database runs too; {changed_rows:,} flights were changed there just now, "
-                             "so a sync has something to find", soft_wrap=True)
+            screen.err.print(
+                f"the demo's database runs too; {changed_rows:,} flights were changed there just now, "
+                "so a sync has something to find",
+                soft_wrap=True,
+            )
         with contextlib.suppress(KeyboardInterrupt):
             process.wait()
             screen.fail(f"Dagster ended by itself; see {log}")
@@ -65,18 +68,32 @@ def _check_port(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise ConfigError("the port is taken", port=port,
-                              remedy="End what listens there, or choose another one with --port.") from error
+            raise ConfigError(
+                "the port is taken", port=port, remedy="End what listens there, or choose another one with --port."
+            ) from error
 
 
 @contextmanager
 def _dagster(port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`dagster dev` in a process group of its own, which is gone when the block ends."""
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "import_platform.definitions", "--host", HOST,
-               "--port", str(port), "--log-level", "info"]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "-m",
+        "import_platform.definitions",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--log-level",
+        "info",
+    ]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                   start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
     try:
         yield process
     finally:

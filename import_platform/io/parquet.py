@@ -28,7 +28,7 @@ TARGET_FILE_BYTES = 128 << 20
 """A file is closed once it has grown past this at rest: small enough to rewrite alone, large enough to scan well."""
 
 PAGE_BYTES = 1 << 20
-"""Values go to the encoder in steps of about this many bytes, so that pages of wide columns stay near 1 MiB; the default
+"""Values go to the encoder in steps of about this many bytes, so that pages of wide columns stay near it; the default
 step of 1,024 rows makes 10 MB pages of 10 kB rows and took 1.7 times as long."""
 
 STATISTICS_COLUMNS = 32  # Delta's own default of dataSkippingNumIndexedCols

@@ -30,12 +30,31 @@ from import_platform.io.store import Store
 
 FETCH_ROWS = 1000
 
-_TABLE_FUNCTIONS = frozenset({
-    "range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "duckdb_columns",
-    "duckdb_tables", "duckdb_views", "duckdb_schemas", "duckdb_functions", "duckdb_types", "duckdb_keywords",
-    "duckdb_memory", "duckdb_settings", "pragma_version", "pragma_table_info", "pragma_show", "histogram",
-    "histogram_values",
-})
+_TABLE_FUNCTIONS = frozenset(
+    {
+        "range",
+        "generate_series",
+        "unnest",
+        "repeat",
+        "repeat_row",
+        "json_each",
+        "json_tree",
+        "duckdb_columns",
+        "duckdb_tables",
+        "duckdb_views",
+        "duckdb_schemas",
+        "duckdb_functions",
+        "duckdb_types",
+        "duckdb_keywords",
+        "duckdb_memory",
+        "duckdb_settings",
+        "pragma_version",
+        "pragma_table_info",
+        "pragma_show",
+        "histogram",
+        "histogram_values",
+    }
+)
 """The only table functions a person may call. An allow-list because `delta_scan` opens any log and any web address
 whatever DuckDB's own locks say, and `query` and `json_execute_serialized_sql` would hide such a call in a string."""
 
@@ -65,11 +84,18 @@ class LakeSql:
         scratch.mkdir(parents=True, exist_ok=True)
         self._spill = Path(tempfile.mkdtemp(prefix="query-", dir=scratch))
         self._sources: dict[str, str] | None = None
-        self._connection = duckdb.connect(":memory:", config={
-            "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
-            "allow_persistent_secrets": "false", "python_enable_replacements": "false",
-            "memory_limit": f"{memory_bytes}B", "threads": str(threads), "temp_directory": str(self._spill),
-        })
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "allow_persistent_secrets": "false",
+                "python_enable_replacements": "false",
+                "memory_limit": f"{memory_bytes}B",
+                "threads": str(threads),
+                "temp_directory": str(self._spill),
+            },
+        )
         self._connection.execute("SET TimeZone = 'UTC'")
         self._has_extensions = False
         self._locked = False
@@ -77,8 +103,9 @@ class LakeSql:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._connection.close()
         shutil.rmtree(self._spill, ignore_errors=True)
 
@@ -100,8 +127,9 @@ class LakeSql:
             self._lock()
             result = self._connection.execute(sql)
         described = result.description or []
-        return Answer(tuple(column[0] for column in described), tuple(str(column[1]) for column in described),
-                      self._rows())
+        return Answer(
+            tuple(column[0] for column in described), tuple(str(column[1]) for column in described), self._rows()
+        )
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         while True:
@@ -121,19 +149,26 @@ class LakeSql:
                 self._connection.execute(_secret_sql(self._store.uri, self._store.storage_options))
             except duckdb.Error:
                 # DuckDB quotes the statement, and with it the secret key, in its message: drop it.
-                raise ConfigError("the lake's credentials were not accepted by DuckDB", lake=self._store.uri,
-                                  remedy="Check the AWS_* variables.") from None
+                raise ConfigError(
+                    "the lake's credentials were not accepted by DuckDB",
+                    lake=self._store.uri,
+                    remedy="Check the AWS_* variables.",
+                ) from None
 
     def _single(self, sql: str) -> str:
         """The one statement to look into; of an EXPLAIN what it explains."""
         statements = self._connection.extract_statements(sql)
         if len(statements) != 1:
-            raise ConfigError("query takes exactly one statement, and PIVOT only with its values named (ON c IN (..))"
-                              if statements else "there is no statement to run", remedy=_READ_ONLY)
+            raise ConfigError(
+                "query takes exactly one statement, and PIVOT only with its values named (ON c IN (..))"
+                if statements
+                else "there is no statement to run",
+                remedy=_READ_ONLY,
+            )
         if statements[0].type != duckdb.StatementType.EXPLAIN:
             return sql
         explained = _EXPLAIN.match(statements[0].query)
-        return self._single(statements[0].query[explained.end():]) if explained else ""
+        return self._single(statements[0].query[explained.end() :]) if explained else ""
 
     def _syntax_tree(self, sql: str) -> dict[str, Any]:
         # DuckDB serializes SELECT nodes only, so this is the test for read-only as well.
@@ -144,8 +179,11 @@ class LakeSql:
         return tree
 
     def _register(self, sql: str, tree: dict[str, Any]) -> None:
-        mentioned = {(str(node.get("schema_name", "")), str(node["table_name"])) for node in _nodes(tree)
-                     if node.get("type") == "BASE_TABLE"}
+        mentioned = {
+            (str(node.get("schema_name", "")), str(node["table_name"]))
+            for node in _nodes(tree)
+            if node.get("type") == "BASE_TABLE"
+        }
         if _CATALOG.search(sql):
             mentioned |= set(self._tables())
         for source, table in sorted(mentioned):
@@ -164,8 +202,10 @@ class LakeSql:
         if not self._has_extensions:
             self._load_extensions()
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(source)}")
-        self._connection.execute(f"CREATE OR REPLACE VIEW {_identifier(source)}.{_identifier(table)} AS "
-                                 f"SELECT * FROM delta_scan({_literal(f'{self._store.uri}/{path}')})")
+        self._connection.execute(
+            f"CREATE OR REPLACE VIEW {_identifier(source)}.{_identifier(table)} AS "
+            f"SELECT * FROM delta_scan({_literal(f'{self._store.uri}/{path}')})"
+        )
 
     def _source_folders(self) -> dict[str, str]:
         if self._sources is None:
@@ -173,8 +213,11 @@ class LakeSql:
         return self._sources
 
     def _tables(self) -> list[tuple[str, str]]:
-        return [(source, table) for source, folder in self._source_folders().items()
-                for table in _folders(self._store, folder)]
+        return [
+            (source, table)
+            for source, folder in self._source_folders().items()
+            for table in _folders(self._store, folder)
+        ]
 
     def _known(self) -> str:
         tables = [f"{source}.{table}" for source, table in self._tables() if not source.startswith("_")]
@@ -199,8 +242,11 @@ class LakeSql:
         if isinstance(error, duckdb.InterruptException):
             return Interrupted("the query was interrupted")
         if isinstance(error, duckdb.OutOfMemoryException):
-            return MemoryBudgetExceeded("the query needs more memory than the budget leaves it", reason=reason,
-                                        remedy="Narrow it, or raise IMPORT_PLATFORM_MEMORY.")
+            return MemoryBudgetExceeded(
+                "the query needs more memory than the budget leaves it",
+                reason=reason,
+                remedy="Narrow it, or raise IMPORT_PLATFORM_MEMORY.",
+            )
         if isinstance(error, duckdb.CatalogException):
             return ConfigError("the query names what is not there", reason=reason, remedy=self._known())
         if isinstance(error, duckdb.PermissionException):
@@ -222,8 +268,12 @@ def extension_path(name: str) -> Path:
         path = Path(folder) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
         if path.is_file():
             return path
-    raise ConfigError("a DuckDB extension is missing", extension=name, duckdb=duckdb.__version__,
-                      remedy=f"Install duckdb-extension-{name}=={duckdb.__version__}.")
+    raise ConfigError(
+        "a DuckDB extension is missing",
+        extension=name,
+        duckdb=duckdb.__version__,
+        remedy=f"Install duckdb-extension-{name}=={duckdb.__version__}.",
+    )
 
 
 def _secret_sql(uri: str, options: Mapping[str, str]) -> str:
@@ -236,9 +286,15 @@ def _secret_sql(uri: str, options: Mapping[str, str]) -> str:
         key, secret, token = (frozen.access_key, frozen.secret_key, frozen.token) if frozen else (None, None, None)
     endpoint = options.get("AWS_ENDPOINT_URL", "")
     virtual_host = options.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() in ("true", "1")
-    settings = {"key_id": key, "secret": secret, "session_token": token, "region": options.get("AWS_REGION"),
-                "endpoint": endpoint.split("://")[-1].rstrip("/"),
-                "url_style": "path" if endpoint and not virtual_host else None, "scope": uri}
+    settings = {
+        "key_id": key,
+        "secret": secret,
+        "session_token": token,
+        "region": options.get("AWS_REGION"),
+        "endpoint": endpoint.split("://")[-1].rstrip("/"),
+        "url_style": "path" if endpoint and not virtual_host else None,
+        "scope": uri,
+    }
     pairs = [f"{name} {_literal(value)}" for name, value in settings.items() if value]
     if endpoint.startswith("http://"):
         pairs.append("use_ssl false")
@@ -269,8 +325,9 @@ def _refuse_functions(tree: dict[str, Any]) -> None:
         if node.get("type") == "TABLE_FUNCTION":
             name = str(node["function"].get("function_name", "")).lower()
             if name not in _TABLE_FUNCTIONS:
-                raise ConfigError("query reads lake tables, not table functions", found=name,
-                                  remedy="Name tables as source.table.")
+                raise ConfigError(
+                    "query reads lake tables, not table functions", found=name, remedy="Name tables as source.table."
+                )
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

@@ -39,9 +39,7 @@ def test_a_spent_budget_is_tried_once_more():
     assert isinstance(_answer(errors.MemoryBudgetExceeded("full"), retries=1), dg.Failure)
 
 
-@pytest.mark.parametrize(
-    "kind", [errors.ConfigError, errors.SourceRejected, errors.InvariantBroken]
-)
+@pytest.mark.parametrize("kind", [errors.ConfigError, errors.SourceRejected, errors.InvariantBroken])
 def test_what_only_a_person_can_mend_fails_with_its_facts(kind):
     failure = _answer(kind("it is wrong", remedy="Mend it.", column="id", count=3))
     assert failure.description == "it is wrong (column 'id', count 3). Mend it."

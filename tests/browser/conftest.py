@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.dagster_project import SHOP, empty_home, project
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -22,8 +23,15 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 __all__ = ["empty_home", "project"]
 
 START_SECONDS = 180
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def run_cli(*words: str) -> str:
@@ -69,8 +77,9 @@ def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def page(ui) -> Iterator[sync_api.Page]:
-    browser_path = next((found for name in ("chromium", "chromium-browser", "google-chrome")
-                         if (found := shutil.which(name))), None)
+    browser_path = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
     if browser_path is None:
         pytest.skip("NO BROWSER: install Chromium (Debian: apt-get install chromium) to run this test")
     with sync_api.sync_playwright() as playwright:
@@ -78,7 +87,8 @@ def page(ui) -> Iterator[sync_api.Page]:
         page = browser.new_page(viewport={"width": 1400, "height": 900}, base_url=ui)
         page.set_default_timeout(90_000)
         # Dagster greets a new browser with a dialog about its community whenever it gets round to it.
-        page.add_locator_handler(page.get_by_text("Join the Dagster community"),
-                                 lambda: page.get_by_text("Skip", exact=True).click())
+        page.add_locator_handler(
+            page.get_by_text("Join the Dagster community"), lambda: page.get_by_text("Skip", exact=True).click()
+        )
         yield page
         browser.close()

@@ -33,7 +33,14 @@ def test_a_first_sync_killed_at_any_step_is_made_good_by_the_next(world, step):
         assert read <= PAGE, "everything was staged: at most rows at the last cursor value are read again"
 
 
-OTHERS = ["after checkpoint", "in the middle of files", "after claim", "before commit", "after commit", "before discard"]
+OTHERS = [
+    "after checkpoint",
+    "in the middle of files",
+    "after claim",
+    "before commit",
+    "after commit",
+    "before discard",
+]
 
 
 @pytest.mark.parametrize(

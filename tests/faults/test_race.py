@@ -12,7 +12,9 @@ def anywhere(request):
 
 def failures(answers):
     """What went wrong, but for errors that say: try again."""
-    return [answer for answer in answers if isinstance(answer, int) or (answer.get("error") and not answer.get("retryable"))]
+    return [
+        answer for answer in answers if isinstance(answer, int) or (answer.get("error") and not answer.get("retryable"))
+    ]
 
 
 def settle(world):

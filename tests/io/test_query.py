@@ -25,13 +25,17 @@ from import_platform.io.lake import Lake
 from import_platform.io.query import LakeSql
 
 NOON = datetime(2025, 1, 13, 12, 30, 0, 123456, tzinfo=UTC)
-ORDERS = pa.table({
-    "id": pa.array([1, 2, 3], pa.int64()),
-    "seen": pa.array([NOON, NOON, None], pa.timestamp("us", "UTC")),
-    "day": pa.array([date(2025, 1, 13), None, None], pa.date32()),
-    "price": pa.array([Decimal("12345678901234567890123456789012345.678"), None, Decimal("0.1")], pa.decimal128(38, 3)),
-    "_partition": ["2025-01", "2025-01", "null"],
-})
+ORDERS = pa.table(
+    {
+        "id": pa.array([1, 2, 3], pa.int64()),
+        "seen": pa.array([NOON, NOON, None], pa.timestamp("us", "UTC")),
+        "day": pa.array([date(2025, 1, 13), None, None], pa.date32()),
+        "price": pa.array(
+            [Decimal("12345678901234567890123456789012345.678"), None, Decimal("0.1")], pa.decimal128(38, 3)
+        ),
+        "_partition": ["2025-01", "2025-01", "null"],
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,39 +64,79 @@ def test_rows_and_types_are_those_of_the_table(lake: Path) -> None:
     assert rows[0] == (1, NOON, date(2025, 1, 13), Decimal("12345678901234567890123456789012345.678"), "2025-01")
     assert rows[2] == (3, None, None, Decimal("0.100"), "null")
     described = {row[0]: row[1] for row in answer(lake, "DESCRIBE shop.orders")}
-    assert described == {"id": "BIGINT", "seen": "TIMESTAMP WITH TIME ZONE", "day": "DATE", "price": "DECIMAL(38,3)",
-                         "_partition": "VARCHAR"}
+    assert described == {
+        "id": "BIGINT",
+        "seen": "TIMESTAMP WITH TIME ZONE",
+        "day": "DATE",
+        "price": "DECIMAL(38,3)",
+        "_partition": "VARCHAR",
+    }
 
 
-@pytest.mark.parametrize(("sql", "first"), [
-    ("select count(*) from shop.orders where _partition = '2025-01'", (2,)),
-    ("WITH o AS (SELECT * FROM SHOP.Orders) SELECT max(o.id) FROM o JOIN shop.items USING (id)", (1,)),
-    ("from shop.orders select id order by id", (1,)),
-    ("select (select max(id) from shop.orders) + 1", (4,)),
-    ("show all tables", ("memory", "shop", "items", ["id", "_partition"], ["BIGINT", "VARCHAR"], False)),
-    ("select table_name from information_schema.tables order by 1", ("items",)),
-    ("select * from range(3)", (0,)),
-    ("pivot shop.items on id in (1) using count(*)", ("all", 1)),
-])
+@pytest.mark.parametrize(
+    ("sql", "first"),
+    [
+        ("select count(*) from shop.orders where _partition = '2025-01'", (2,)),
+        ("WITH o AS (SELECT * FROM SHOP.Orders) SELECT max(o.id) FROM o JOIN shop.items USING (id)", (1,)),
+        ("from shop.orders select id order by id", (1,)),
+        ("select (select max(id) from shop.orders) + 1", (4,)),
+        ("show all tables", ("memory", "shop", "items", ["id", "_partition"], ["BIGINT", "VARCHAR"], False)),
+        ("select table_name from information_schema.tables order by 1", ("items",)),
+        ("select * from range(3)", (0,)),
+        ("pivot shop.items on id in (1) using count(*)", ("all", 1)),
+    ],
+)
 def test_reading_statements_answer(lake: Path, sql: str, first: tuple[Any, ...]) -> None:
     assert answer(lake, sql)[0] == first
 
 
-@pytest.mark.parametrize("sql", ["explain select * from shop.orders", "EXPLAIN ANALYZE select 1",
-                                 "summarize shop.orders", "explain (format json) select 1"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "explain select * from shop.orders",
+        "EXPLAIN ANALYZE select 1",
+        "summarize shop.orders",
+        "explain (format json) select 1",
+    ],
+)
 def test_explain_and_summarize_answer(lake: Path, sql: str) -> None:
     assert answer(lake, sql)
 
 
-@pytest.mark.parametrize("sql", [
-    "create table x (a int)", "drop table shop.orders", "insert into shop.orders values (1)", "delete from shop.orders",
-    "update shop.orders set id = 1", "copy (select 1) to '{lake}/x.csv'", "copy shop.orders to '/tmp/x.csv'",
-    "explain analyze copy (select 1) to '{lake}/x.csv'", "explain /* */ analyze copy (select 1) to '{lake}/x.csv'",
-    "attach '{lake}/x.db'", "attach '/tmp/x.db'", "install postgres", "load httpfs", "set memory_limit = '1GB'",
-    "pragma memory_limit = '1GB'", "call pragma_version()", "export database '/tmp/x'", "use shop", "begin", "checkpoint",
-    "select 1; select 2", "select 1; drop view shop.orders", "", "-- nothing", "select from where",
-    "create secret s (type s3)", "prepare p as select 1", "vacuum", "create macro m() as table (select 1)",
-])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "create table x (a int)",
+        "drop table shop.orders",
+        "insert into shop.orders values (1)",
+        "delete from shop.orders",
+        "update shop.orders set id = 1",
+        "copy (select 1) to '{lake}/x.csv'",
+        "copy shop.orders to '/tmp/x.csv'",
+        "explain analyze copy (select 1) to '{lake}/x.csv'",
+        "explain /* */ analyze copy (select 1) to '{lake}/x.csv'",
+        "attach '{lake}/x.db'",
+        "attach '/tmp/x.db'",
+        "install postgres",
+        "load httpfs",
+        "set memory_limit = '1GB'",
+        "pragma memory_limit = '1GB'",
+        "call pragma_version()",
+        "export database '/tmp/x'",
+        "use shop",
+        "begin",
+        "checkpoint",
+        "select 1; select 2",
+        "select 1; drop view shop.orders",
+        "",
+        "-- nothing",
+        "select from where",
+        "create secret s (type s3)",
+        "prepare p as select 1",
+        "vacuum",
+        "create macro m() as table (select 1)",
+    ],
+)
 def test_whatever_does_not_read_is_refused(lake: Path, sql: str) -> None:
     before = sorted(lake.rglob("*"))
     with pytest.raises(ConfigError):
@@ -100,17 +144,29 @@ def test_whatever_does_not_read_is_refused(lake: Path, sql: str) -> None:
     assert sorted(lake.rglob("*")) == before
 
 
-@pytest.mark.parametrize("sql", [
-    "select * from read_csv('/etc/passwd')", "select * from '/etc/passwd'", "select * from glob('/etc/*')",
-    "select content from read_text('/etc/passwd')", "select * from '{lake}/../outside/x.parquet'",
-    "select * from delta_scan('{lake}/../outside')", "describe select * from delta_scan('{lake}/../outside')",
-    "select * from delta_scan('http://127.0.0.1:1/x')", "select * from 'https://127.0.0.1:1/x.csv'",
-    "select * from query('select * from delta' || '_scan(''{lake}/../outside'')')",
-    "select * from json_execute_serialized_sql(json_serialize_sql('select 1'))", "select * from read_duckdb('/tmp/x.db')",
-    "select * from range(2) t, lateral (select * from read_blob('/etc/passwd'))", "explain from read_text('/etc/passwd')",
-    "with a as (from parquet_metadata('{lake}/../outside/x')) from a", "select * from sniff_csv('/etc/passwd')",
-    "select getenv('HOME')", "select * from duckdb_secrets()",
-])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select * from read_csv('/etc/passwd')",
+        "select * from '/etc/passwd'",
+        "select * from glob('/etc/*')",
+        "select content from read_text('/etc/passwd')",
+        "select * from '{lake}/../outside/x.parquet'",
+        "select * from delta_scan('{lake}/../outside')",
+        "describe select * from delta_scan('{lake}/../outside')",
+        "select * from delta_scan('http://127.0.0.1:1/x')",
+        "select * from 'https://127.0.0.1:1/x.csv'",
+        "select * from query('select * from delta' || '_scan(''{lake}/../outside'')')",
+        "select * from json_execute_serialized_sql(json_serialize_sql('select 1'))",
+        "select * from read_duckdb('/tmp/x.db')",
+        "select * from range(2) t, lateral (select * from read_blob('/etc/passwd'))",
+        "explain from read_text('/etc/passwd')",
+        "with a as (from parquet_metadata('{lake}/../outside/x')) from a",
+        "select * from sniff_csv('/etc/passwd')",
+        "select getenv('HOME')",
+        "select * from duckdb_secrets()",
+    ],
+)
 def test_files_and_network_are_out_of_reach(lake: Path, sql: str) -> None:
     with pytest.raises(ConfigError):
         answer(lake, sql.format(lake=lake))
@@ -148,8 +204,12 @@ def test_a_table_sees_every_commit_up_to_now(lake: Path) -> None:
 
 
 def test_a_large_sort_spills_to_scratch_and_leaves_nothing(lake: Path) -> None:
-    spilled = answer(lake, "select count(*) from (select range r, hash(range) h, repeat('x', 100) t from range(1000000) "
-                           "order by h offset 1)", memory_bytes=64 << 20)
+    spilled = answer(
+        lake,
+        "select count(*) from (select range r, hash(range) h, repeat('x', 100) t from range(1000000) "
+        "order by h offset 1)",
+        memory_bytes=64 << 20,
+    )
     assert spilled == [(999_999,)]
     assert list((lake.parent / "scratch").iterdir()) == []
 
@@ -169,8 +229,11 @@ def object_store() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         for _ in range(300):
             try:
@@ -187,17 +250,34 @@ def object_store() -> Iterator[str]:
 def test_a_lake_on_s3_reads_the_same_and_shows_no_secret(object_store: str) -> None:
     import boto3
 
-    env = {"AWS_ENDPOINT_URL": object_store, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "canary'secret",
-           "AWS_REGION": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=object_store, aws_access_key_id="k", aws_secret_access_key="canary'secret",
-                          region_name="us-east-1")
+    env = {
+        "AWS_ENDPOINT_URL": object_store,
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "canary'secret",
+        "AWS_REGION": "us-east-1",
+    }
+    client = boto3.client(
+        "s3",
+        endpoint_url=object_store,
+        aws_access_key_id="k",
+        aws_secret_access_key="canary'secret",
+        region_name="us-east-1",
+    )
     client.create_bucket(Bucket="query-lake")
     lake = Lake("s3://query-lake/prefix", env=env)
-    write_deltalake("s3://query-lake/prefix/shop/orders", ORDERS, partition_by=["_partition"],
-                    storage_options=lake.store.storage_options)
+    write_deltalake(
+        "s3://query-lake/prefix/shop/orders",
+        ORDERS,
+        partition_by=["_partition"],
+        storage_options=lake.store.storage_options,
+    )
     assert answer(lake, "select id, seen from shop.orders order by id limit 1") == [(1, NOON)]
-    for sql in ("copy (select 1) to 's3://query-lake/prefix/x.csv'", "select * from 's3://query-lake/x.parquet'",
-                "select * from duckdb_settings() where value like '%canary%'", "from which_secret('s3://query-lake', 's3')"):
+    for sql in (
+        "copy (select 1) to 's3://query-lake/prefix/x.csv'",
+        "select * from 's3://query-lake/x.parquet'",
+        "select * from duckdb_settings() where value like '%canary%'",
+        "from which_secret('s3://query-lake', 's3')",
+    ):
         try:
             shown = json.dumps(answer(lake, sql), default=str)
         except ImportPlatformError as error:

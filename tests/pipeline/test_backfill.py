@@ -4,7 +4,7 @@ import pytest
 from import_platform.core.report import Status
 from import_platform.core.table import HashPartition, NumberPartition, SyncMode
 from import_platform.errors import ConfigError, RetryableError
-from tests.pipeline.synced_table import MONTHLY, PAGE_BY_PAGE, STREAMED, replaced, rows, without
+from tests.pipeline.synced_table import PAGE_BY_PAGE, STREAMED, replaced, rows, without
 
 # One hour of `created` per id: 2025-01 holds ids 0..743, 2025-02 holds 744..1415, 2025-03 the rest.
 

@@ -238,7 +238,9 @@ def test_files_of_a_lost_round_are_deleted(table, monkeypatch):
     want = changed(table)
     table.sync(want)
     known = {action["path"] for version in range(table.version + 1) for action in _adds(table, version)}
-    there = {e.path for e in table.lake.store.entries("s/t") if e.path.endswith(".parquet") and "_delta_log" not in e.path}
+    there = {
+        e.path for e in table.lake.store.entries("s/t") if e.path.endswith(".parquet") and "_delta_log" not in e.path
+    }
     assert there == {f"s/t/{path}" for path in known}
 
 

@@ -129,7 +129,11 @@ def test_every_type_comes_through_twice_and_reads_alike_everywhere(synced):
 def test_another_partition_or_key_than_in_the_lake_is_refused(synced):
     table = synced(rows(range(5)))
     table.sync()
-    for changed in (TimePartition("created", Granularity.DAY), TimePartition("updated", Granularity.MONTH), HashPartition(1)):
+    for changed in (
+        TimePartition("created", Granularity.DAY),
+        TimePartition("updated", Granularity.MONTH),
+        HashPartition(1),
+    ):
         table.partition = changed
         with pytest.raises(ConfigError, match="partitioned otherwise"):
             table.sync()
