@@ -57,7 +57,7 @@ class Writer(threading.Thread):
                 except self._conflict:
                     self.conflicts += 1
             self.error = f"gave up after {ATTEMPTS} conflicts"
-        except Exception as error:  # noqa: BLE001  whatever an engine raises is a result of the benchmark
+        except Exception as error:
             self.error = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
 
 

@@ -26,11 +26,15 @@ so frequent small syncs do not pile up files; a row is rewritten O(log n) times 
 @dataclass(frozen=True)
 class Rewrite:
     """One output of a merge: the surviving rows of `inputs` (path -> sorted row positions that go away), then, if
-    `incoming`, the source rows of the leaf."""
+    `incoming`, the source rows of the leaf.
+
+    With `children` the leaf is taken apart: its rows go to those leaves instead.
+    """
 
     leaf: str
     inputs: Mapping[str, Positions]
     incoming: bool
+    children: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,28 @@ def keys_in_bounds(keys: pl.DataFrame, column: str, low: object, high: object) -
 
 
 def plan_rewrites(
-    files: pl.DataFrame, hits: Mapping[str, Positions], dropped: Collection[str], incoming_leaves: Sequence[str]
+    files: pl.DataFrame,
+    hits: Mapping[str, Positions],
+    dropped: Collection[str],
+    incoming_leaves: Sequence[str],
+    splits: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Rewrite, ...]:
     """The rewrites that take `hits` out of their files and put the source rows into their leaves.
+
+    `splits` maps leaves that are taken apart to their children; all their files are rewritten.
 
     Files in `dropped` disappear whole and are no input. Small files of a leaf that gets rows are folded in (see
     FOLD_FILES); every other touched file is rewritten by itself, so that its order survives.
     """
     none = np.empty(0, dtype=np.int64)
+    apart = []
+    for leaf, children in (splits or {}).items():
+        paths = files.filter((pl.col("leaf") == leaf) & ~pl.col("path").is_in(list(dropped)))["path"].to_list()
+        if paths:
+            inputs = {path: hits.get(path, none) for path in paths}
+            apart.append(Rewrite(leaf, inputs, incoming=False, children=tuple(children)))
+    taken = {path for rewrite in apart for path in rewrite.inputs}
+    hits = {path: positions for path, positions in hits.items() if path not in taken}
     folds = _folds(files.filter(~pl.col("path").is_in(list(dropped))), incoming_leaves)
     rewrites = []
     folded: set[str] = set()
@@ -121,7 +139,7 @@ def plan_rewrites(
         for path, positions in hits.items()
         if path not in folded and path not in dropped
     ]
-    return (*alone, *rewrites)
+    return (*apart, *alone, *rewrites)
 
 
 def _folds(files: pl.DataFrame, leaves: Sequence[str]) -> dict[str, list[str]]:

@@ -26,7 +26,10 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class TableContext:
-    """Everything a sync needs. `stop` is asked between pages; `max_run_seconds` ends a sync at a checkpoint."""
+    """Everything a sync needs. `stop` is asked between pages; `max_run_seconds` ends a sync at a checkpoint.
+
+    A leaf that a flush would push past `partition_max_bytes` (None: no limit) is split in the same commit.
+    """
 
     source_name: str
     declared: DeclaredTable
@@ -36,6 +39,7 @@ class TableContext:
     observer: Observer = field(default_factory=Silent)
     stop: Callable[[], bool] = _never
     max_run_seconds: float = 1800.0
+    partition_max_bytes: int | None = None
     watch: MemoryWatch = field(default_factory=MemoryWatch)
 
     @property

@@ -240,6 +240,7 @@ class Flush:
                 budget=table.context.budget,
                 on_rows=self._progressed,
                 watch=table.context.watch,
+                limit_bytes=table.context.partition_max_bytes,
             )
             self._merging = schema
         return self._merge

@@ -7,7 +7,8 @@ Outputs are remembered by their inputs, so that after a lost commit only what re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +19,6 @@ import pyarrow as pa
 
 from import_platform.core.budget import MemoryBudget
 from import_platform.core.identity import Identity
-from import_platform.core.layout import assign
 from import_platform.core.merge import (
     ROW,
     MergePlan,
@@ -42,7 +42,10 @@ from import_platform.io.parquet import (
     without_rows,
 )
 from import_platform.io.store import Store
-from import_platform.pipeline.leaves import LeafWriters, placing_frame, sort_order, spans_of
+from import_platform.pipeline.counting import assigned
+from import_platform.pipeline.growth import Growth, Layout
+from import_platform.pipeline.leaves import LeafWriters, sort_order, spans_of
+from import_platform.pipeline.scatter import Scatter
 
 PROBE_BATCH_BYTES = 4 << 20
 DECODE_BATCH_BYTES = 2 << 20
@@ -96,6 +99,7 @@ class Merge:
         budget: MemoryBudget,
         on_rows: Callable[[int], None] = lambda rows: None,
         watch: MemoryWatch | None = None,
+        limit_bytes: int | None = None,
     ) -> None:
         self._target = target
         self._rows = rows
@@ -107,14 +111,14 @@ class Merge:
         self._keys = self._reduce() if by_key else None
         self._hits: dict[str, tuple[Positions, Positions]] = {}
         self._incoming: _Incoming | None = None
+        self._growth = Growth(target, limit_bytes, rows.decoded_bytes) if limit_bytes else None
         self._outputs: dict[tuple[object, ...], tuple[WrittenFile, ...]] = {}
         self._workers = max(1, min(os.cpu_count() or 1, budget.rewrite_bytes // WORKER_BYTES))
 
     def plan(self, snapshot: Snapshot | None, *, dropped: Sequence[str] = ()) -> MergePlan:
         """Finds the rows to replace by reading key columns only. `dropped` files go away whole (swap, backfill)."""
         leaves = snapshot.leaves if snapshot is not None else frozenset[str]()
-        if self._incoming is None or self._incoming.existing != leaves:
-            self._incoming = self._place(leaves)
+        self._incoming = self._placed(Layout(leaves))
         files = snapshot.files if snapshot is not None else _NO_FILES
         kept = files.filter(~pl.col("path").is_in(list(dropped))) if dropped else files
         candidates = self._candidates(kept)
@@ -122,7 +126,11 @@ class Merge:
         hits = {path: self._hits[path][0] for path in candidates["path"] if self._hits[path][0].size}
         found = [self._hits[path][1] for path in hits]
         dropped_rows = int(files.filter(pl.col("path").is_in(list(dropped)))["rows"].sum()) if dropped else 0
-        rewrites = plan_rewrites(files, hits, dropped, self._incoming.leaves)
+        if self._growth is not None:
+            layout = self._growth.layout(snapshot, kept, self._incoming.counts, hits, self._count_incoming)
+            self._incoming = self._placed(layout)
+        splits = {leaf: split.targets for leaf, split in self._incoming.layout.splits.items()}
+        rewrites = plan_rewrites(files, hits, dropped, self._incoming.leaves, splits)
         return MergePlan(
             rewrites=rewrites,
             dropped=tuple(dropped),
@@ -137,9 +145,11 @@ class Merge:
         """Writes the plan's files. Peak memory: `merge_bytes` for source rows plus WORKER_BYTES per worker."""
         assert self._incoming is not None
         streamed = self._incoming.table is None and bool(self._incoming.leaves)
-        tasks = [r for r in plan.rewrites if not (streamed and r.incoming and not r.inputs)]
+        tasks = [r for r in plan.rewrites if not (streamed and r.incoming and not r.inputs) and not r.children]
         with ThreadPoolExecutor(self._workers, thread_name_prefix="rewrite") as pool:
             written = [file for files in pool.map(self._rewrite, tasks) for file in files]
+        for split in plan.rewrites:
+            written += self._take_apart(split) if split.children else ()
         if streamed:
             written += self._stream_incoming()
         return Merged(plan, tuple(written), self._incoming.rows)
@@ -209,29 +219,39 @@ class Merge:
             rows.append(hit[ROW].to_numpy().astype(np.int64))
         return np.concatenate(positions), np.concatenate(rows)
 
-    def _place(self, leaves: frozenset[str]) -> _Incoming:
+    def _placed(self, layout: Layout) -> _Incoming:
+        """The rows in the leaves of the layout, placed again only where it changed."""
+        if self._incoming is not None and self._incoming.layout == layout:
+            return self._incoming
+        self._incoming = None  # before its successor takes the same memory
+        return self._place(layout)
+
+    def _count_incoming(self, leaves: Collection[str], interior: Collection[str]) -> Counter[str]:
+        layout, found = Layout(frozenset(leaves), frozenset(interior)), Counter[str]()
+        for _, names in self._placed_batches(layout, sort=False, only_placing=True):
+            found.update(dict(names.value_counts().iter_rows()))
+        return found
+
+    def _place(self, layout: Layout) -> _Incoming:
         """Assigns rows to leaves; holds them, sorted, when they fit into their share twice."""
         if self._rows.decoded_bytes * 2 > self._budget.merge_bytes:
-            found: set[str] = set()
-            rows = 0
-            for _, leaf in self._placed_batches(leaves, sort=False, only_placing=True):
-                found.update(leaf.unique().to_list())
-                rows += leaf.len()
-            return _Incoming(leaves, sorted(found), rows, None, {})
+            found = self._count_incoming(layout.leaves, layout.interior)
+            return _Incoming(layout, sorted(found), found.total(), None, {}, found)
         batches: list[pa.RecordBatch] = []
         names: list[pl.Series] = []
-        for batch, leaf in self._placed_batches(leaves, sort=False):
+        for batch, leaf in self._placed_batches(layout, sort=False):
             batches.append(batch)
             names.append(leaf)
         if not batches:
-            return _Incoming(leaves, [], 0, None, {})
+            return _Incoming(layout, [], 0, None, {}, {})
         table = pa.Table.from_batches(batches).combine_chunks()
         order = sort_order(table, pl.concat(names), self._target.identity.primary_key)
         spans = spans_of(pl.concat(names).gather(order))
-        return _Incoming(leaves, sorted(spans), table.num_rows, table.take(pa.array(order.to_numpy())), spans)
+        counts = {leaf: count for leaf, (_, count) in spans.items()}
+        return _Incoming(layout, sorted(spans), table.num_rows, table.take(pa.array(order.to_numpy())), spans, counts)
 
     def _placed_batches(
-        self, leaves: frozenset[str], *, sort: bool, only_placing: bool = False
+        self, layout: Layout, *, sort: bool, only_placing: bool = False
     ) -> Iterator[tuple[pa.RecordBatch, pl.Series]]:
         """Batches with the leaf of every row; `only_placing` reads no column that does not decide a leaf."""
         identity = self._target.identity
@@ -245,9 +265,7 @@ class Merge:
             at += raw.num_rows
             if not batch.num_rows:
                 continue
-            names = assign(
-                placing_frame(batch, identity), identity.partition, primary_key=identity.primary_key, leaves=leaves
-            )
+            names = assigned(identity, batch, layout.leaves, layout.interior)
             if sort:
                 order = sort_order(pa.Table.from_batches([batch]), names, identity.primary_key)
                 batch, names = batch.take(pa.array(order.to_numpy())), names.gather(order)
@@ -255,7 +273,7 @@ class Merge:
 
     def _rewrite(self, task: Rewrite) -> tuple[WrittenFile, ...]:
         assert self._incoming is not None
-        token = (task.leaf, tuple(sorted(task.inputs)), self._incoming.existing if task.incoming else None)
+        token = (task.leaf, tuple(sorted(task.inputs)), self._incoming.layout if task.incoming else None)
         if token in self._outputs:
             return self._outputs[token]
         writer = self._writer(task.leaf)
@@ -273,12 +291,32 @@ class Merge:
         self._outputs[token] = tuple(writer.close())
         return self._outputs[token]
 
+    def _take_apart(self, task: Rewrite) -> tuple[WrittenFile, ...]:
+        """The surviving rows of a leaf that outgrows its limit, in its children. Runs alone: see Scatter."""
+        assert self._incoming is not None
+        identity, layout = self._target.identity, self._incoming.layout
+        token = (task.leaf, tuple(sorted(task.inputs)), layout)
+        if token not in self._outputs:
+            scatter = Scatter(
+                self._target,
+                self._target.schema,
+                lambda batch: assigned(identity, batch, layout.leaves, layout.interior),
+                targets=task.children,
+                statistics_first=self._statistics_first,
+                budget=self._budget,
+                watch=self._watch,
+                on_rows=self._on_rows,
+                gone=task.inputs,
+            )
+            self._outputs[token] = tuple(scatter.write(list(task.inputs)))
+        return self._outputs[token]
+
     def _stream_incoming(self) -> list[WrittenFile]:
         assert self._incoming is not None
-        token = ("streamed", self._incoming.existing)
+        token = ("streamed", self._incoming.layout)
         if token not in self._outputs:
             writers = LeafWriters(self._writer, self._budget.merge_bytes // 2)
-            for batch, names in self._placed_batches(self._incoming.existing, sort=True):
+            for batch, names in self._placed_batches(self._incoming.layout, sort=True):
                 with self._watch.breathe():
                     for leaf, (start, count) in spans_of(names).items():
                         writers.write(leaf, batch.slice(start, count))
@@ -287,9 +325,13 @@ class Merge:
         return list(self._outputs[token])
 
     def _writer(self, leaf: str) -> LeafWriter:
-        identity = self._target.identity
-        first = [*identity.primary_key, *([self._target.cursor] if self._target.cursor else [])]
+        first = self._statistics_first
         return LeafWriter(self._target.store, self._target.path, leaf, self._target.schema, statistics_first=first)
+
+    @property
+    def _statistics_first(self) -> list[str]:
+        cursor = self._target.cursor
+        return [*self._target.identity.primary_key, *([cursor] if cursor else [])]
 
 
 def _numbered(rows: pa.Table | pa.RecordBatch, names: Sequence[str]) -> pl.DataFrame:
@@ -299,13 +341,14 @@ def _numbered(rows: pa.Table | pa.RecordBatch, names: Sequence[str]) -> pl.DataF
 
 @dataclass(frozen=True)
 class _Incoming:
-    """Source rows by leaf for one set of existing leaves. `table` is None when they are streamed instead of held."""
+    """Source rows by leaf for one layout, `counts` per leaf. `table` is None when they are streamed, not held."""
 
-    existing: frozenset[str]
+    layout: Layout
     leaves: list[str]
     rows: int
     table: pa.Table | None
     spans: Mapping[str, tuple[int, int]]
+    counts: Mapping[str, int]
 
     def of(self, leaf: str) -> list[pa.RecordBatch]:
         assert self.table is not None
