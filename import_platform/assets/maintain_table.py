@@ -20,7 +20,7 @@ from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.naming import table_id
 from import_platform.resources.partition_keys import reconcile_keys
-from import_platform.resources.platform import PlatformResource
+from import_platform.resources.platform import PlatformResource, partition_max_bytes
 from import_platform.resources.process import tag_run
 from import_platform.resources.project import read_settings
 from import_platform.resources.session import current_session
@@ -46,7 +46,7 @@ def maintain_in_step(
         table = open_lake_table(lake, source, declared.name)
         budget = memory_budget(platform.memory or read_settings().memory)
         observer = observer_of(context, session)
-        limit_bytes = options["max_bytes"] or partition_limit_bytes(declared)
+        limit_bytes = options["max_bytes"] or partition_max_bytes(declared)
         if options["task"] == COMPACT:
             report = maintain_table(table, budget=budget, observer=observer)
         elif options["to"]:
@@ -74,8 +74,3 @@ def maintain_in_step(
             session.interrupted = True
             end_as_canceled(context)
     return report
-
-
-def partition_limit_bytes(declared: DeclaredTable) -> int:
-    """What a leaf of this table may hold before it is split."""
-    return declared.partition_max_bytes or read_settings().partition_max_bytes

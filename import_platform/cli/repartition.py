@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from import_platform.assets.maintain_table import REPARTITION, partition_limit_bytes
+from import_platform.assets.maintain_table import REPARTITION
 from import_platform.cli.progress import observing
 from import_platform.cli.summary import reporting_failure
 from import_platform.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, Failed, Terminal, grid
@@ -27,6 +27,7 @@ from import_platform.pipeline.convert import planned_conversion
 from import_platform.pipeline.repartition import Change, plan_repartition, predicted_peak_bytes
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.naming import table_id
+from import_platform.resources.platform import partition_max_bytes
 from import_platform.resources.project import read_settings
 
 CHILDREN_SHOWN = 3
@@ -103,7 +104,7 @@ def _planned(
     for source, names in tables.items():
         declared = {table.name: table for table in sources.source(source).known_tables()}
         for name in names:
-            limit = limit_bytes or partition_limit_bytes(declared[name])
+            limit = limit_bytes or partition_max_bytes(declared[name])
             table = open_lake_table(lake, source, name)
             planned[table.id] = (
                 plan_repartition(table, limit_bytes=limit, now=datetime.now(UTC))

@@ -28,6 +28,11 @@ class SourceConfig:
     schedule: str | None = None
 
 
+def partition_max_bytes(declared: DeclaredTable) -> int:
+    """What a leaf of this table may hold before it is split."""
+    return declared.partition_max_bytes or read_settings().partition_max_bytes
+
+
 class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Lake and memory of a run. Left empty, they come from IMPORT_PLATFORM_LAKE and IMPORT_PLATFORM_MEMORY."""
 
@@ -69,4 +74,5 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 observer=observer,
                 stop=stop,
                 max_run_seconds=max_run_seconds,
+                partition_max_bytes=None if declared.pinned else partition_max_bytes(declared),
             )
