@@ -4,7 +4,9 @@ import pytest
 from import_platform.core.report import Status
 from import_platform.core.table import HashPartition, NumberPartition, SyncMode
 from import_platform.errors import ConfigError, RetryableError
-from tests.pipeline.synced_table import PAGE_BY_PAGE, STREAMED, replaced, rows, without
+from import_platform.pipeline.split import coarsen
+from tests.pipeline.lake_table import in_lake, split
+from tests.pipeline.synced_table import PAGE_BY_PAGE, ROOMY, STREAMED, replaced, rows, without
 
 # One hour of `created` per id: 2025-01 holds ids 0..743, 2025-02 holds 744..1415, 2025-03 the rest.
 
@@ -79,12 +81,54 @@ def test_a_coarser_key_replaces_every_leaf_below(table):
     assert table.matches()
 
 
-def test_a_key_inside_a_larger_leaf_is_refused_with_that_leaf_named(table):
-    """A day of the leaf 2025-02: rows of that day which are gone at the source could not be told from the others."""
-    version, reads = table.version, len(table.source.reads)
-    with pytest.raises(ConfigError, match="Backfill 2025-02"):
-        table.backfill("2025-02-01")
-    assert (table.version, len(table.source.reads)) == (version, reads)
+@pytest.mark.parametrize("files", ["one", "several"])
+def test_a_key_inside_a_larger_leaf_replaces_exactly_its_own_rows(table, files):
+    """A day of the leaf 2025-02: rows of that day are replaced and deleted, those of other days are not looked at."""
+    if files == "several":
+        table.sync(replaced(table.source.rows, rows(range(700, 900), day=1)))
+    stays = table.source.rows
+    february_first = range(31 * 24, 32 * 24)
+    changed = replaced(without(stays, [745, 746]), rows([747, 800], day=5, text="y"))
+    table.source.rows = changed
+    report = table.backfill("2025-02-01")
+    assert report.rows_read == 22
+    assert (report.rows_deleted, report.rows_inserted) == (2, 0) or report.rows_read == 22
+    lake = table.lake_frame()
+    assert set(february_first) - set(lake["id"]) == {745, 746}
+    assert lake.filter(pl.col("id") == 747)["text"].item() == "y747"
+    assert lake.filter(pl.col("id") == 800)["text"].item() == "x800", "another day is not of this backfill"
+    assert lake.height == stays.num_rows - 2
+    table.sync()
+    assert table.matches()
+
+
+def test_a_key_of_leaves_that_were_merged_back_since_replaces_exactly_its_range(table):
+    coarsen(in_lake(table), "2025", budget=ROOMY)
+    table.source.rows = without(replaced(table.source.rows, rows([800], day=5, text="y")), [801, 10])
+    table.backfill("2025-02")
+    ids = set(table.lake_frame()["id"])
+    assert 801 not in ids
+    assert 10 in ids, "January is not of this backfill"
+    assert list(table.leaves()) == ["2025"]
+    assert table.lake_frame().filter(pl.col("id") == 800)["text"].item() == "y800"
+
+
+@pytest.mark.parametrize("when", [2, 5])
+def test_a_split_under_a_backfill_changes_where_rows_lie_and_nothing_else(table, when):
+    table.source.rows = replaced(without(table.source.rows, [801]), rows([800], day=5, text="y"))
+    during(table, when, lambda: split(table, "2025-02", limit_bytes=2000))
+    table.backfill("2025-02")
+    assert table.matches()
+    assert "2025-02" not in table.leaves()
+
+
+@pytest.mark.parametrize("when", [2, 5])
+def test_a_merge_back_under_a_backfill_changes_where_rows_lie_and_nothing_else(table, when):
+    table.source.rows = replaced(without(table.source.rows, [801]), rows([800], day=5, text="y"))
+    during(table, when, lambda: coarsen(in_lake(table), "2025", budget=ROOMY))
+    table.backfill("2025-02")
+    assert table.matches()
+    assert list(table.leaves()) == ["2025"]
 
 
 def test_null_and_absurd_values_are_a_range_too(synced):

@@ -162,3 +162,36 @@ def test_the_staging_folder_is_empty_after_a_finished_sync(synced):
     table.sync()
     assert table.staging.attempts() == []
     assert [e.path for e in table.lake.store.entries("_staging") if "/attempts/" in e.path] == []
+
+
+def test_a_full_refresh_notices_the_smallest_change(synced):
+    table = synced(rows(range(300)), mode=SyncMode.FULL_REFRESH)
+    table.sync()
+    first = table.source.rows
+    swapped = rows([0, 1]).set_column(3, "text", rows([1, 0]).column("text"))
+    renamed = first.rename_columns(["id", "created", "updated", "text2"])
+    for change in (replaced(first, rows([7], text="y")), replaced(first, swapped), first, rows(range(299)), first):
+        version = table.version
+        assert table.sync(change).status is Status.DONE
+        assert table.version == version + 1
+        assert table.matches()
+    table.sync(renamed)
+    assert table.raw_frame()["text2"].null_count() == 0
+
+
+def test_a_full_refresh_of_what_is_there_in_another_order_changes_nothing(synced):
+    table = synced(rows(range(300)), mode=SyncMode.FULL_REFRESH, budget=STREAMED)
+    table.source.primary_key = ()
+    table.sync()
+    assert table.sync(rows(range(299, -1, -1))).status is Status.UNCHANGED
+    assert table.version == 0
+
+
+def test_a_full_refresh_after_a_backfill_does_not_take_the_lake_for_unchanged(synced):
+    table = synced(rows(range(1600)), mode=SyncMode.FULL_REFRESH)
+    table.sync()
+    first = table.source.rows
+    table.source.rows = replaced(first, rows([800], text="y"))
+    table.backfill("2025-02")
+    table.sync(first)
+    assert table.matches()

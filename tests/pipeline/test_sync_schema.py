@@ -1,6 +1,5 @@
 from decimal import Decimal
 
-import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -111,7 +110,7 @@ TYPES = {
 }
 
 
-def test_every_type_comes_through_twice_and_reads_alike_everywhere(synced):
+def test_every_type_comes_through_a_swap_and_a_merge(synced):
     columns = {name: (dtype, values) for name, (dtype, values) in TYPES.items()}
     table = synced(wide(3, **columns))
     table.sync()
@@ -121,8 +120,6 @@ def test_every_type_comes_through_twice_and_reads_alike_everywhere(synced):
     assert again.rows_updated == 3
     assert table.matches()
     frame = table.lake_frame()
-    ours = pl.DataFrame(pl.from_arrow(duckdb.sql("SELECT 1 AS one").to_arrow_table()))
-    assert ours.height == 1
     assert frame.schema["naive"] == pl.Datetime("us", "UTC")
 
 
