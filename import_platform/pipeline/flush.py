@@ -12,7 +12,6 @@ import polars as pl
 import pyarrow as pa
 
 from import_platform.core.identity import check_identity
-from import_platform.core.layout import base_of, covers
 from import_platform.core.merge import MergePlan
 from import_platform.core.report import Stage, SyncReport
 from import_platform.core.schema import evolve, stored_schema
@@ -27,12 +26,13 @@ from import_platform.core.state import (
     next_state,
 )
 from import_platform.core.table import SyncMode
-from import_platform.errors import CommitConflict, CommitOutcomeUnknown, ConfigError, InvariantBroken, Overtaken
+from import_platform.errors import CommitConflict, CommitOutcomeUnknown, InvariantBroken, Overtaken
 from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.staging import Staging
 from import_platform.pipeline.context import OpenTable, stored_identity
 from import_platform.pipeline.extract import TAIL_ROWS
 from import_platform.pipeline.merge import Merge, Merged, Target
+from import_platform.pipeline.replace_range import PartlyInRange, range_files, whole_files
 
 TRIES = 20
 BACKOFF_SECONDS = 0.05
@@ -88,6 +88,7 @@ class Flush:
         self._claimed: tuple[int, TableState] | None = None
         self._sent: tuple[Snapshot | None, Merged] | None = None
         self._rows_done = 0
+        self._partly = PartlyInRange(table, attempt.key) if attempt.kind is AttemptKind.BACKFILL else None
         self._patience_seconds = LEASE_WAIT_SECONDS
 
     def run(self) -> None:
@@ -152,7 +153,8 @@ class Flush:
             return False
         dropped = self._dropped(snapshot)
         merge = self._merge_into(schema)
-        plan = merge.plan(snapshot, dropped=dropped)
+        gone = self._partly.rows(snapshot) if self._partly is not None and snapshot is not None else {}
+        plan = merge.plan(snapshot, dropped=dropped, gone=gone)
         self._check_moves(snapshot, plan)
         merged = merge.write(plan)
         if not merged.adds and not merged.plan.removes:
@@ -203,7 +205,7 @@ class Flush:
             now = range_files(self._table, snapshot, self._attempt.key)
             if set(now) != set(self._attempt.range_files):
                 raise self._range_changed()
-            return now
+            return whole_files(self._table, snapshot, self._attempt.key)
         return []
 
     def _check_moves(self, snapshot: Snapshot | None, plan: MergePlan) -> None:
@@ -310,29 +312,6 @@ class Flush:
         if before is not None and plan.removes:
             leaves |= set(before.files.filter(pl.col("path").is_in(plan.removes))["leaf"])
         report.partitions_touched += len(leaves)
-
-
-def range_files(table: OpenTable, snapshot: Snapshot | None, key: str) -> list[str]:
-    """The files of every leaf that lies in the range of a base key.
-
-    Raises:
-        ConfigError: a leaf holds the range and more (backfill that leaf).
-    """
-    if snapshot is None:
-        return []
-    for leaf in snapshot.leaves:
-        if not covers(key, leaf, table.identity.partition) and covers(base_of(leaf), key, table.identity.partition):
-            raise ConfigError(
-                "the partition is part of a larger one in the lake",
-                table=table.id,
-                partition=key,
-                remedy=f"Backfill {base_of(leaf)}.",
-            )
-    return [
-        path
-        for path, leaf in zip(snapshot.files["path"], snapshot.files["leaf"], strict=True)
-        if covers(key, leaf, table.identity.partition)
-    ]
 
 
 def _removed_rows(before: Snapshot | None, merged: Merged) -> int:

@@ -115,8 +115,13 @@ class Merge:
         self._outputs: dict[tuple[object, ...], tuple[WrittenFile, ...]] = {}
         self._workers = max(1, min(os.cpu_count() or 1, budget.rewrite_bytes // WORKER_BYTES))
 
-    def plan(self, snapshot: Snapshot | None, *, dropped: Sequence[str] = ()) -> MergePlan:
-        """Finds the rows to replace by reading key columns only. `dropped` files go away whole (swap, backfill)."""
+    def plan(
+        self, snapshot: Snapshot | None, *, dropped: Sequence[str] = (), gone: Mapping[str, Positions] | None = None
+    ) -> MergePlan:
+        """Finds the rows to replace by reading key columns only.
+
+        `dropped` files go away whole (swap, backfill), and so do the rows at the positions `gone` of other files.
+        """
         leaves = snapshot.leaves if snapshot is not None else frozenset[str]()
         self._incoming = self._placed(Layout(leaves))
         files = snapshot.files if snapshot is not None else _NO_FILES
@@ -125,6 +130,8 @@ class Merge:
         self._probe(candidates)
         hits = {path: self._hits[path][0] for path in candidates["path"] if self._hits[path][0].size}
         found = [self._hits[path][1] for path in hits]
+        for path, positions in (gone or {}).items():
+            hits[path] = np.union1d(hits[path], positions) if path in hits else positions
         dropped_rows = int(files.filter(pl.col("path").is_in(list(dropped)))["rows"].sum()) if dropped else 0
         if self._growth is not None:
             layout = self._growth.layout(snapshot, kept, self._incoming.counts, hits, self._count_incoming)

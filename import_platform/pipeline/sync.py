@@ -27,7 +27,8 @@ from import_platform.io.ledger import record_rejected
 from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
-from import_platform.pipeline.flush import Flush, RangeChanged, range_files
+from import_platform.pipeline.flush import Flush, RangeChanged
+from import_platform.pipeline.replace_range import range_files
 from import_platform.sources.protocol import Ceiling, TokenExpired
 
 RESUME_WITHIN = timedelta(days=7)

@@ -92,7 +92,6 @@ def test_a_key_inside_a_larger_leaf_replaces_exactly_its_own_rows(table, files):
     table.source.rows = changed
     report = table.backfill("2025-02-01")
     assert report.rows_read == 22
-    assert (report.rows_deleted, report.rows_inserted) == (2, 0) or report.rows_read == 22
     lake = table.lake_frame()
     assert set(february_first) - set(lake["id"]) == {745, 746}
     assert lake.filter(pl.col("id") == 747)["text"].item() == "y747"
