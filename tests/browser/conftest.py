@@ -13,18 +13,27 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.dagster_project import SHOP, empty_home, project
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 __all__ = ["empty_home", "project"]
 
 START_SECONDS = 180
+STOP_SECONDS = 90
+PAGE_SECONDS = 120
+"""How long the pages may take to say something; generous, as a run's process alone needs half a minute on a busy
+machine.
+"""
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = [
-    "--no-sandbox",
+    "--no-sandbox",  # root and containers have none; only our own pages are opened
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -34,61 +43,78 @@ FLAGS = [
 ]
 
 
-def run_cli(*words: str) -> str:
-    command = [sys.executable, "-m", "import_platform.cli", *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TEST: playwright is not installed")
+    with playwright.sync_playwright() as running:
+        own = running.chromium.executable_path
+        path = next(filter(None, map(shutil.which, BROWSERS)), own if Path(own).exists() else None)
+        if path is None:
+            pytest.skip("NO BROWSER TEST: no Chromium is installed (Debian: apt-get install chromium)")
+        launched = running.chromium.launch(executable_path=path, args=FLAGS)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture
-def ui(project) -> Iterator[str]:
-    """The address of Dagster's pages over a shop whose tables were discovered and never synced, without a schedule."""
+def ui(project, browser) -> Iterator[str]:
+    """The address of Dagster's pages over a shop whose tables were discovered and never synced.
+
+    Without a schedule, because its first tick would sync them before a person could. Asks for the browser only so that
+    nothing is started where there is none.
+    """
     project.declare("".join(line for line in SHOP.splitlines(keepends=True) if "schedule" not in line))
-    run_cli("tables", "shop")
+    subprocess.run(_command("tables", "shop"), check=True, capture_output=True, timeout=START_SECONDS)
+    port = _free_port()
+    with (project.root / "ui.log").open("wb") as log:
+        command = _command("ui", "--port", str(port))
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _await(address, server, log=project.root / "ui.log")
+        yield address
+    finally:
+        _end(server)
+
+
+@pytest.fixture
+def page(browser, ui, tmp_path) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1400, "height": 900}, base_url=ui)
+    page.set_default_timeout(PAGE_SECONDS * 1000)
+    # Dagster greets a new browser with a dialog about its community whenever it gets round to it.
+    greeting = page.get_by_text("Join the Dagster community")
+    page.add_locator_handler(greeting, lambda: page.get_by_text("Skip", exact=True).click())
+    yield page
+    page.screenshot(path=tmp_path / "last_seen.png")  # what a failed test was looking at
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "import_platform.cli", *words]
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "import_platform.cli", "ui", "--port", str(port)]
-    with Path(project.root / "ui.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True)
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait_for(address, server)
-            yield address
-        finally:
-            server.send_signal(signal.SIGTERM)
-            try:
-                server.wait(90)
-            finally:
-                if server.poll() is None:
-                    os.killpg(server.pid, signal.SIGKILL)
+        return probe.getsockname()[1]
 
 
-def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
+def _await(address: str, server: subprocess.Popen[bytes], *, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        assert server.poll() is None, "the ui command ended"
+        assert server.poll() is None, f"the ui command ended: {log.read_text()}"
         try:
             with urllib.request.urlopen(f"{address}/server_info", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise AssertionError("the ui command did not answer in time")
+            time.sleep(0.2)
+    raise AssertionError(f"the ui command did not answer in time: {log.read_text()}")
 
 
-@pytest.fixture
-def page(ui) -> Iterator[sync_api.Page]:
-    browser_path = next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-    )
-    if browser_path is None:
-        pytest.skip("NO BROWSER: install Chromium (Debian: apt-get install chromium) to run this test")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 900}, base_url=ui)
-        page.set_default_timeout(90_000)
-        # Dagster greets a new browser with a dialog about its community whenever it gets round to it.
-        page.add_locator_handler(
-            page.get_by_text("Join the Dagster community"), lambda: page.get_by_text("Skip", exact=True).click()
-        )
-        yield page
-        browser.close()
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """As a service manager does; the command takes Dagster's processes with it."""
+    server.send_signal(signal.SIGTERM)
+    try:
+        assert server.wait(STOP_SECONDS) == 0
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
