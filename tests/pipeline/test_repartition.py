@@ -1,11 +1,13 @@
+import itertools
 import random
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 
 from import_platform.core.report import Status
-from import_platform.core.table import UNPARTITIONED, SyncMode
+from import_platform.core.table import UNPARTITIONED, NumberPartition, SyncMode
 from import_platform.errors import ImportPlatformError, StoreUnavailable
 from import_platform.pipeline import repartition as repartition_module
 from import_platform.pipeline.repartition import plan_repartition, predicted_peak_bytes, read_record, repartition
@@ -170,3 +172,33 @@ def test_syncs_beside_a_repartition_lose_nothing(table):
     assert report.status is Status.DONE
     assert table.matches()
     assert not {"2025-01", "2025-02"} & set(table.leaves())
+
+
+@pytest.mark.slow
+def test_64_leaves_over_the_limit_converge_beside_a_busy_sync_and_no_row_is_lost_or_doubled(synced):
+    table = synced(rows(range(6400)), partition=NumberPartition("id", 100), page_rows=1000)
+    table.sync()
+    limit_bytes = largest(table) - 500
+    assert len(table.leaves()) == 64
+    ended, synced_times = threading.Event(), []
+
+    def keep_syncing():
+        for day in itertools.count(1):
+            changed = [day * 37 % 6400, day * 101 % 6400, 6400 + day]
+            table.sync(replaced(table.source.rows, rows(changed, day=day, text="y")))
+            synced_times.append(day)
+            if ended.is_set():
+                return
+
+    syncing = threading.Thread(target=keep_syncing)
+    syncing.start()
+    try:
+        run(table, limit_bytes=limit_bytes)
+    finally:
+        ended.set()
+        syncing.join()
+    assert not {f"n100_{index}" for index in range(64)} & set(table.leaves())
+    assert len(synced_times) >= 3
+    assert table.matches()
+    run(table, limit_bytes=limit_bytes)
+    assert run(table, limit_bytes=limit_bytes).status is Status.UNCHANGED
