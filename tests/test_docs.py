@@ -60,7 +60,11 @@ def missing_files(text: str) -> set[str]:
 def dead_links(text: str) -> set[str]:
     links = {link.split("#")[0] for link in re.findall(r"!?\[[^\]]*\]\(([^)\s]+)\)", text)}
     return {
-        link for link in links if "://" not in link and not link.startswith("mailto:") and not (ROOT / link).exists()
+        link
+        for link in links
+        if "://" not in link
+        and not link.startswith("mailto:")
+        and not any((folder / link).exists() for folder in (ROOT, ROOT / "bench", ROOT / "docs"))
     }
 
 
