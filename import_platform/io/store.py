@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -146,18 +147,18 @@ class Store:
                 raise StoreUnavailable("an object is gone", path=path, remedy="Run the sync again.") from error
         with self._translated(path):
             reader = obstore.open_reader(self._store, path, buffer_size=READ_BUFFER_BYTES)
-        return pa.PythonFile(_Reader(reader), mode="r")
+        return pa.PythonFile(_Reader(reader, partial(self._translated, path)), mode="r")
 
     @contextmanager
     def open_output(self, path: str) -> Iterator[pa.NativeFile]:
         """A file to write once. On S3 a multipart upload that becomes visible whole when the block ends."""
-        if self.is_local:
-            target = self._root / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with pa.OSFile(str(target), mode="wb") as sink:
-                yield sink
-            return
         with self._translated(path):
+            if self.is_local:
+                target = self._root / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with pa.OSFile(str(target), mode="wb") as sink:
+                    yield sink
+                return
             writer = obstore.open_writer(self._store, path, buffer_size=UPLOAD_PART_BYTES)
             with pa.PythonFile(_Writer(writer), mode="w") as sink:
                 yield sink
@@ -246,12 +247,14 @@ def _obstore_options(options: Mapping[str, str]) -> dict[str, str]:
 class _Reader:
     """obstore's reader as the file object pyarrow expects (it asks for `closed`, `readable` and real `bytes`)."""
 
-    def __init__(self, reader: Any) -> None:
+    def __init__(self, reader: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
         self._reader = reader
+        self._translated = translated
         self.closed = False
 
     def read(self, size: int = -1) -> bytes:
-        return bytes(self._reader.read(None if size < 0 else size))
+        with self._translated():  # the object may be deleted, or the network fail, in the middle of it
+            return bytes(self._reader.read(None if size < 0 else size))
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return int(self._reader.seek(offset, whence))

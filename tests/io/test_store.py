@@ -98,6 +98,23 @@ def test_a_missing_file_is_a_retryable_error(store):
         store.open_input("nothing/here").read()
 
 
+def test_an_object_that_is_deleted_while_it_is_read_is_a_retryable_error(s3_environment):
+    store = Store(new_bucket(s3_environment), env=s3_environment)
+    store.put("a", bytes(3 << 20))
+    with store.open_input("a") as file:
+        file.read(10)
+        store.delete(["a"])
+        with pytest.raises(StoreUnavailable):
+            file.read()
+
+
+def test_a_full_disk_is_a_retryable_error(tmp_path):
+    store = Store(str(tmp_path))
+    with pytest.raises(StoreUnavailable, match="No space left"), store.open_output("a") as sink:
+        sink.write(b"x")
+        raise OSError(28, "No space left on device")
+
+
 def test_a_sound_store_passes_the_probe_and_keeps_nothing_of_it(store):
     store.probe_conditional_put()
     assert list(store.entries("_staging")) == []
