@@ -123,26 +123,16 @@ def _print(
     screen: Terminal, rows: Sequence[Row], sources: Sequence[DeclaredSource], *, partition_max_bytes: int
 ) -> None:
     if not rows:
-        names = ", ".join(source.name for source in sources)
+        declared = ", ".join(source.name for source in sources)
         screen.out.print(
-            f"\nno table is known yet; run `import-platform tables {sources[0].name}` to look at {names}"
+            f"\nno table is known yet; run `import-platform tables {sources[0].name}` to look at {declared}"
             if sources
             else "\nno source is declared; run `import-platform demo` to see one",
             markup=False,
         )
         return
-    table = grid(
-        "table",
-        "state",
-        "rows",
-        "bytes",
-        "leaves",
-        "largest leaf",
-        "last sync",
-        "version",
-        "cursor",
-        left=frozenset({"state", "largest leaf", "last sync", "cursor"}),
-    )
+    names = ("table", "state", "rows", "bytes", "leaves", "largest leaf", "last sync", "version", "cursor")
+    table = grid(*names, left=frozenset({"state", "largest leaf", "last sync", "cursor"}))
     for row in rows:
         table.add_row(
             Text(row.table),
