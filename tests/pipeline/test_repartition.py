@@ -145,7 +145,7 @@ def test_random_syncs_with_a_repartition_after_each_never_flap(synced, monkeypat
     monkeypatch.setattr("import_platform.core.repartition.QUIET", timedelta(0))
     dice = random.Random(3)
     table = synced(rows(range(200)), mode=SyncMode.FULL_REFRESH)
-    limit, rewritten, count = 12_000, [], 200
+    limit, rewritten, count = 5_000, [], 200
     for _ in range(40):
         count = min(max(10, int(count * dice.choice([0.3, 0.7, 1.0, 1.4, 2.0]))), 2000)
         table.sync(rows(range(count)))
