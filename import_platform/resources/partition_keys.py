@@ -49,9 +49,9 @@ def reconcile_keys(
     old = retired_keys(sorted(known), sorted(bases), partition)
     if not old:
         return KeyChanges(tuple(added), ())
-    because = tables_in_flight(instance, {source: [table]}, besides=run_id).get(table_id(source, table), "")
-    if because:
-        return KeyChanges(tuple(added), (), tuple(old), because)
+    because = tables_in_flight(instance, {source: [table]}, besides=run_id).get(table_id(source, table))
+    if because is not None:
+        return KeyChanges(tuple(added), (), tuple(old), str(because))
     for key in old:
         instance.delete_dynamic_partition(name, key)
     return KeyChanges(tuple(added), tuple(old))

@@ -25,7 +25,7 @@ from import_platform.io.delta import DeltaLog
 from import_platform.io.lake import Lake
 from import_platform.pipeline.context import stored_identity
 from import_platform.pipeline.repartition import read_record
-from import_platform.resources.in_flight import tables_in_flight
+from import_platform.resources.in_flight import InFlight, tables_in_flight
 from import_platform.resources.naming import maintain_job, table_id
 from import_platform.resources.partition_keys import reconcile_keys
 from import_platform.resources.platform import PlatformResource
@@ -36,12 +36,15 @@ warnings.filterwarnings(
     "ignore", message="Parameter `owners` of initializer `SensorDefinition", category=dg.BetaWarning
 )
 
-INTERVAL_SECONDS = 60
+INTERVAL_SECONDS = 50
+"""No divisor of a minute: a schedule of every minute is then not met at work at every tick."""
 TICK_SECONDS = 20.0
 """A tick ends after this and the next one goes on: Dagster kills one at 60 s, and a slow store must not reach that."""
 REQUESTS_MAX = 20
 LOOK_AGAIN = timedelta(hours=6)
 """A table without a new version is not looked at in between; quiet leaves to merge back can wait that long."""
+PATIENCE = timedelta(minutes=5)
+"""A table that is being synced whenever the sensor looks gets its run after this all the same."""
 ASK_AGAIN = timedelta(minutes=30)
 """A run that was asked for and did not even begin is asked for again after this."""
 
@@ -65,7 +68,7 @@ class Memory:
     """What the sensor remembers from tick to tick. Mutable: a tick updates it.
 
     `fine` maps tables to the version that needed nothing; `asked` to [version, times asked, when]; `keys` are tables
-    whose partition keys may still hold some of an old layout.
+    whose partition keys may still hold some of an old layout; `blocked` says since when a table waits for syncs.
     """
 
     start: int = 0
@@ -73,6 +76,7 @@ class Memory:
     fine: dict[str, int] = field(default_factory=dict)
     asked: dict[str, tuple[int, int, float]] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
+    blocked: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_cursor(cls, cursor: str | None) -> "Memory":
@@ -163,7 +167,7 @@ class _Look:
     memory: Memory
     now: datetime
     limit_bytes: int
-    in_flight: Mapping[str, str]
+    in_flight: Mapping[str, InFlight]
 
     def at(self, watched: Watched) -> dg.RunRequest | str | None:
         """A request; or why there is none though the table needs one; or None for a table that needs nothing."""
@@ -189,15 +193,27 @@ class _Look:
         nodes = coarsenable(leaves, identity.partition, limit_bytes=limit_bytes, now=self.now)
         if not large and not nodes:
             self.memory.asked.pop(table, None)
+            self.memory.blocked.pop(table, None)
             if table not in self.memory.keys:
                 self.memory.fine[table] = snapshot.version
             return None
         largest_bytes = leaves[large[0]].size_bytes if large else 0
         record = record or read_record(self.lake.store, path)
         reason = pause_reason(record, largest_bytes, now=self.now)
-        if reason is None and table in self.in_flight:
-            reason = f"waits for {self.in_flight[table]}"
+        if reason is None:
+            reason = self._blocked(table)
         return reason or self._asked(watched, snapshot.version, [*large, *nodes], record.failures)
+
+    def _blocked(self, table: str) -> str | None:
+        """What the table waits for. Syncs that follow one another are waited for PATIENCE, then the pool decides."""
+        working = self.in_flight.get(table)
+        if working is None:
+            self.memory.blocked.pop(table, None)
+            return None
+        since = self.memory.blocked.setdefault(table, self.now.timestamp())
+        if working.is_sync and self.now.timestamp() - since >= PATIENCE.total_seconds():
+            return None
+        return f"waits for {working}"
 
     def _is_fine(self, path: str, table: str) -> bool:
         """True while the version that needed nothing is still the newest: one small request instead of a log."""

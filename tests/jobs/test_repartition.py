@@ -15,7 +15,7 @@ from import_platform.io.lake import Lake
 from import_platform.jobs.launch import launch_backfill, launch_sync
 from import_platform.jobs.repartition_launch import launch_maintenance, tables_to_maintain
 from import_platform.pipeline.context import open_lake_table
-from import_platform.resources.in_flight import tables_in_flight
+from import_platform.resources.in_flight import InFlight, tables_in_flight
 from import_platform.resources.partition_keys import reconcile_keys
 
 KEYS = "shop/orders"
@@ -172,7 +172,7 @@ def test_runs_of_every_kind_count_as_in_flight(synced):
         everything = {"shop": ["orders", "customers"]}
         assert tables_in_flight(instance, everything) == {}
         run = started("idle", status=dg.DagsterRunStatus.STARTED)
-        assert tables_in_flight(instance, everything) == dict.fromkeys(
-            ["shop/orders", "shop/customers"], f"run {run.run_id[:8]}"
-        )
+        found = tables_in_flight(instance, everything)
+        assert found == dict.fromkeys(["shop/orders", "shop/customers"], InFlight("run", run.run_id))
+        assert str(found["shop/orders"]) == f"run {run.run_id[:8]}"
         assert tables_in_flight(instance, everything, besides=run.run_id) == {}

@@ -160,8 +160,14 @@ def test_a_table_that_something_works_on_waits(lake, look, shared_instance):
     run = shared_instance.create_run_for_job(
         idle, status=dg.DagsterRunStatus.STARTED, tags={"import_platform/source": "s"}
     )
+    memory = Memory()
     try:
-        assert look(table) == ([], {"s/busy": f"waits for run {run.run_id[:8]}"})
+        assert look(table, memory=memory) == ([], {"s/busy": f"waits for run {run.run_id[:8]}"})
+        late = NOW + timedelta(minutes=6)
+        assert len(look(table, memory=memory, now=late)[0]) == 1, "syncs without a pause are not waited for for ever"
+        shared_instance.add_run_tags(run.run_id, {"dagster/partition": "2025-01-01"})
+        memory = Memory(blocked=memory.blocked)
+        assert look(table, memory=memory, now=late)[0] == [], "a backfill is"
     finally:
         shared_instance.delete_run(run.run_id)
     assert len(look(table)[0]) == 1
