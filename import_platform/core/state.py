@@ -95,7 +95,8 @@ class Attempt:
     `base_sync_attempt` is the sync that was last in the lake when it began: if a third one is there at a flush, this
     attempt was overtaken. `start_version` is the Delta version then, -1 for no table. `ceiling` is the cursor value
     that is complete once the attempt is. A backfill replaces `range_files`, the files of its range at `start_version`.
-    `columns` are those of the source then, `name type` each: a pass over others is not gone on with.
+    `columns` are those of the source then, `name type` each: a pass over others is not gone on with. The `ceiling` of
+    an append table's backfill is the cursor then, because rows past it are the next sync's.
     """
 
     id: str

@@ -36,6 +36,9 @@ def read_request(table: OpenTable, attempt: Attempt, state: TableState, after: T
     window = None
     if attempt.kind in (AttemptKind.INCREMENTAL, AttemptKind.APPEND) and spec.cursor is not None:
         window = CursorWindow(spec.cursor, attempt.after, attempt.ceiling, inclusive=not state.settled)
+    elif spec.sync is SyncMode.APPEND and spec.cursor is not None and attempt.ceiling is not None:
+        # Rows past the ceiling are the next append's: read now, they would come twice.
+        window = CursorWindow(spec.cursor, None, attempt.ceiling)
     range_ = None
     if attempt.kind is AttemptKind.BACKFILL:
         column = getattr(spec.partition, "column", None)
@@ -134,7 +137,7 @@ class Extract:
         self._report.bytes_read += page.batch.nbytes
         self._report.rows_rejected += len(page.rejected)
         rows = conform(page.batch, self._schema)
-        batch = self._without_known(rows)
+        batch = self._without_known(rows) if self._attempt.kind is not AttemptKind.BACKFILL else self._known_only(rows)
         chunk.whole = page.token is not None
         chunk.token = page.token if chunk.whole else chunk.token
         chunk.tail += self._tail(rows)
@@ -165,6 +168,15 @@ class Extract:
         hashes = self._hashes(batch.filter(pa.array(at)))
         seen[np.flatnonzero(at)] = np.isin(hashes, self._known)
         return batch.filter(pa.array(~seen))
+
+    def _known_only(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """For a backfill of an append table: without rows at an unsettled cursor value that no sync has brought yet."""
+        at = None if self._attempt.settled else self._at(batch, self._attempt.ceiling)
+        if at is None or not at.any():
+            return batch
+        keep = ~at
+        keep[at] = np.isin(self._hashes(batch.filter(pa.array(at))), self._known)
+        return batch.filter(pa.array(keep))
 
     def _tail(self, batch: pa.RecordBatch) -> list[int]:
         if self._attempt.settled or self._attempt.kind is AttemptKind.BACKFILL:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from import_platform.core.budget import key_row_bytes
-from import_platform.core.cursor import later
+from import_platform.core.cursor import CursorValue, later
 from import_platform.core.layout import validate
 from import_platform.core.report import Status, SyncReport
 from import_platform.core.state import (
@@ -22,7 +22,8 @@ from import_platform.core.state import (
     is_overtaken,
     resumable,
 )
-from import_platform.errors import ImportPlatformError, Overtaken
+from import_platform.core.table import SyncMode
+from import_platform.errors import ConfigError, ImportPlatformError, Overtaken
 from import_platform.io.ledger import record_rejected
 from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
@@ -108,6 +109,8 @@ class _Sync:
         state = self.table.staging.state(snapshot.transaction if snapshot else 0)
         self.report.cursor_value = state.cursor
         self.report.delta_version = snapshot.version if snapshot else None
+        if self.kind is AttemptKind.APPEND:
+            self._check_append(state)
         attempt, done = self._resumed(state)
         if attempt is None:
             attempt = self._begun(state)
@@ -121,6 +124,21 @@ class _Sync:
         if after is not None:
             self.report.delta_version = after.version
             self.report.cursor_value = self.table.staging.state(after.transaction).cursor
+
+    def _check_append(self, state: TableState) -> None:
+        """An append needs to know which rows are in the lake: without a cursor value it swaps the whole table instead.
+
+        Raises:
+            ConfigError: the state is gone, so that the same rows would be added again.
+        """
+        if state.number and not state.attempt:
+            raise ConfigError(
+                "the state of an append table is gone from the staging folder",
+                table=self.table.spec.id,
+                remedy=f"Read it anew: import-platform sync {self.table.spec.id} --full-refresh.",
+            )
+        if state.cursor is None and self.table.snapshot is not None and self.table.snapshot.rows:
+            self.kind = AttemptKind.FULL_REFRESH
 
     def _start_over(self, attempt: Attempt, error: TokenExpired) -> None:
         """Drops a pass that its source cannot go on with, and begins another."""
@@ -210,6 +228,8 @@ class _Sync:
                 continue
             fresh = now - attempt.started_at < RESUME_WITHIN and attempt.columns == self._columns
             open_ = not is_finished(attempt, state) and not is_overtaken(attempt, state)
+            if attempt.kind is AttemptKind.BACKFILL:
+                fresh = fresh and attempt.ceiling == self._backfill_ceiling(state)
             if found is None and fresh and open_ and (attempt.kind, attempt.key) == (self.kind, self.key):
                 found = attempt
             else:
@@ -239,8 +259,10 @@ class _Sync:
     def _begun(self, state: TableState) -> Attempt | None:
         """A new attempt, its manifest durable; None when there is nothing to read."""
         spec, snapshot = self.table.spec, self.table.snapshot
-        ceiling = None
-        if spec.cursor is not None and self.kind is not AttemptKind.BACKFILL:
+        ceiling, known = None, self._backfill_ceiling(state)
+        if self.kind is AttemptKind.BACKFILL:
+            ceiling = Ceiling(known, state.settled) if known is not None else None
+        elif spec.cursor is not None:
             ceiling = self.table.context.source.ceiling(spec.info, spec.cursor)
         windowed = self.kind in (AttemptKind.INCREMENTAL, AttemptKind.APPEND)
         if windowed and state.cursor is not None and (ceiling is None or self._nothing_after(state, ceiling)):
@@ -261,6 +283,9 @@ class _Sync:
         )
         self.table.staging.begin(attempt)
         return attempt
+
+    def _backfill_ceiling(self, state: TableState) -> CursorValue | None:
+        return state.cursor if self.table.spec.sync is SyncMode.APPEND else None
 
     def _nothing_after(self, state: TableState, ceiling: Ceiling) -> bool:
         """True when no row can be new. An append never goes back: it would add rows that are in the lake again."""

@@ -1,4 +1,5 @@
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from import_platform.core.report import Status
@@ -257,5 +258,35 @@ def test_a_sync_beside_a_backfill_that_inserts_a_key_elsewhere_is_not_undone(tab
 def test_a_backfill_that_commits_under_a_sync_does_not_stop_it(table):
     table.source.rows = replaced(without(table.source.rows, [801]), rows(range(0, 1600, 2), day=5, text="y"))
     during(table, 3, lambda: table.backfill("2025-02"))
+    table.sync()
+    assert table.matches()
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_backfill_of_an_append_table_does_not_bring_what_the_next_sync_will(synced, settled, keyed):
+    """Rows past the cursor, and at a cursor value that is not settled rows that no sync has seen."""
+    key = ("id",) if keyed else ()
+    table = synced(rows(range(1000)), mode=SyncMode.APPEND, settled=settled, primary_key=key)
+    table.source.primary_key = key
+    table.sync()
+    same = rows([1100]).set_column(2, "updated", rows([999]).column("updated"))
+    grown = pa.concat_tables([table.source.rows, rows(range(1001, 1050)), *([] if settled else [same])])
+    table.source.rows = without(grown, [800])
+    table.backfill("2025-02")
+    assert table.lake_frame()["id"].to_list() == [i for i in range(1000) if i != 800]
+    table.sync()
+    assert table.matches()
+    table.backfill("2025-02")
+    table.sync()
+    assert table.matches()
+
+
+def test_an_append_table_may_begin_with_a_backfill(synced):
+    table = synced(rows(range(1600)), mode=SyncMode.APPEND)
+    table.backfill("2025-02")
+    assert table.leaves() == {"2025-02": 672}
+    table.sync()
+    assert table.matches()
     table.sync()
     assert table.matches()

@@ -7,6 +7,7 @@ import pytest
 
 from import_platform.core.report import Status
 from import_platform.core.table import HashPartition, SyncMode
+from import_platform.errors import ConfigError
 from tests.pipeline.synced_table import EPOCH, replaced, rows, without
 
 US = pa.timestamp("us", "UTC")
@@ -109,6 +110,14 @@ def test_rows_past_the_ceiling_wait_for_the_next_sync(table):
     assert table.matches()
 
 
+def test_a_full_refresh_of_an_append_table_leaves_rows_past_the_ceiling_to_the_next_sync(table):
+    table.source.top = EPOCH + timedelta(seconds=1)
+    table.sync(pa.concat_tables([at(1, range(5)), at(2, [7])]), full_refresh=True)
+    table.source.top = None
+    table.sync()
+    assert table.matches()
+
+
 def test_rows_without_a_cursor_value_come_with_the_first_sync(table):
     table.sync(pa.concat_tables([at(1, range(5)), at(None, [8])]))
     assert table.matches()
@@ -166,3 +175,32 @@ def test_the_cursor_does_not_move_while_a_pass_is_unfinished(synced):
     table.sync(rows(range(1000), day=1), max_run_seconds=0)
     state = table.staging.state(table.log.snapshot().transaction)
     assert state.cursor == "2025-01-01T00:08:19.000000Z"
+
+
+def test_a_table_without_any_cursor_value_yet_doubles_nothing(table):
+    table.sync(at(None, range(5)))
+    table.sync()
+    table.sync(pa.concat_tables([at(None, range(5)), at(1, [7])]))
+    assert table.matches()
+    table.sync(pa.concat_tables([at(None, range(5)), at(1, [7]), at(2, [8])]))
+    assert table.matches()
+
+
+def test_an_append_table_whose_state_was_deleted_is_not_read_from_the_beginning(synced):
+    table = synced(at(1, range(5)), mode=SyncMode.APPEND, partition=HashPartition(1))
+    table.sync()
+    table.lake.store.remove_folder("_staging")
+    with pytest.raises(ConfigError, match="full-refresh"):
+        table.sync()
+    assert table.matches()
+    table.sync(full_refresh=True)
+    table.sync(pa.concat_tables([table.source.rows, at(2, [8])]))
+    assert table.matches()
+
+
+def test_a_merged_table_whose_state_was_deleted_is_read_again(synced):
+    table = synced(at(1, range(5)), partition=HashPartition(1))
+    table.sync()
+    table.lake.store.remove_folder("_staging")
+    table.sync(pa.concat_tables([table.source.rows, at(2, [8])]))
+    assert table.matches()
