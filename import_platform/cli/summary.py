@@ -13,6 +13,18 @@ from import_platform.core.report import Status, SyncReport
 from import_platform.errors import ImportPlatformError
 
 _COLOURS = {Status.DONE: "green", Status.UNCHANGED: "green", Status.CHECKPOINTED: "yellow", Status.FAILED: "red"}
+_COLUMNS = (
+    "table",
+    "status",
+    "read",
+    "inserted",
+    "updated",
+    "deleted",
+    "written",
+    "seconds",
+    "peak memory",
+    "version",
+)
 
 
 def conclude(screen: Terminal, reports: Sequence[SyncReport], *, interrupted: bool) -> None:
@@ -50,33 +62,9 @@ def _print(screen: Terminal, reports: Sequence[SyncReport]) -> None:
     if not reports:
         screen.out.print("nothing to sync")
         return
-    table = grid(
-        "table",
-        "status",
-        "read",
-        "inserted",
-        "updated",
-        "deleted",
-        "written",
-        "seconds",
-        "peak memory",
-        "version",
-        left=frozenset({"status"}),
-    )
+    table = grid(*_COLUMNS, left=frozenset({"status"}))
     for report in reports:
-        version = "" if report.delta_version is None else str(report.delta_version)
-        table.add_row(
-            escape(report.table),
-            _status(report),
-            f"{report.rows_read:,}",
-            f"{report.rows_inserted:,}",
-            f"{report.rows_updated:,}",
-            f"{report.rows_deleted:,}",
-            format_bytes(report.bytes_written),
-            f"{report.seconds:.1f}",
-            format_bytes(report.peak_memory_bytes),
-            version,
-        )
+        table.add_row(*_row(report))
     screen.out.print(table)
     for report in reports:
         if report.rows_rejected:
@@ -87,6 +75,21 @@ def _print(screen: Terminal, reports: Sequence[SyncReport]) -> None:
             )
         if report.error and report.status is Status.FAILED:
             screen.fail(f"{report.table}: {report.error}")
+
+
+def _row(report: SyncReport) -> tuple[str, ...]:
+    return (
+        escape(report.table),
+        _status(report),
+        f"{report.rows_read:,}",
+        f"{report.rows_inserted:,}",
+        f"{report.rows_updated:,}",
+        f"{report.rows_deleted:,}",
+        format_bytes(report.bytes_written),
+        f"{report.seconds:.1f}",
+        format_bytes(report.peak_memory_bytes),
+        "" if report.delta_version is None else str(report.delta_version),
+    )
 
 
 def _status(report: SyncReport) -> str:

@@ -21,7 +21,7 @@ from import_platform.core.budget import MIB, MemoryBudget
 from import_platform.core.layout import sort_key
 from import_platform.core.merge import Positions
 from import_platform.io.memory import MemoryWatch
-from import_platform.io.parquet import LeafWriter, WrittenFile, conform, read_batches, without_rows
+from import_platform.io.parquet import ROW_GROUP_BYTES, LeafWriter, WrittenFile, conform, read_batches, without_rows
 from import_platform.pipeline.leaves import OPEN_WRITERS, LeafWriters, TableFiles
 
 T = TypeVar("T")
@@ -49,6 +49,11 @@ def open_leaves_max(budget: MemoryBudget, *, is_local: bool) -> int:
 def buffered_bytes(budget: MemoryBudget) -> int:
     """Decoded bytes all writers hold together; what else a rewrite needs comes out of the merge's other shares."""
     return budget.merge_bytes * 3 // 4
+
+
+def batch_bytes(budget: MemoryBudget) -> int:
+    """Decoded bytes of one batch; about four are alive at once. Small ones are cut into too many leaves to be quick."""
+    return min(max(budget.free_bytes // 32, 2 * MIB), ROW_GROUP_BYTES)
 
 
 class Scatter:
@@ -111,7 +116,7 @@ class Scatter:
                 wanted = [group for group, passes in enumerate(index[path]) if number in passes]
                 if not wanted:
                     return
-        for at, raw in read_batches(self._table.store, full, row_groups=wanted):
+        for at, raw in read_batches(self._table.store, full, row_groups=wanted, limit_bytes=batch_bytes(self._budget)):
             with self._watch.breathe():
                 kept = without_rows(raw, at, self._gone[path]) if path in self._gone else raw
                 if not kept.num_rows:
