@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from import_platform.core.cursor import decode, encode
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable
 from import_platform.sources.postgres import PostgresSource
-from import_platform.sources.postgres_session import PostgresSession
-from import_platform.sources.postgres_sql import literal, quote_identifier
+from import_platform.sources.postgres.session import PostgresSession
+from import_platform.sources.postgres.sql import literal, quote_identifier
 from import_platform.sources.protocol import CursorWindow, TokenExpired
 from tests.conftest import Database
 from tests.sources.contract import info_of, request, rows_of

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.protocol import CursorWindow
 from import_platform.sources.sqlite import SqliteSource
-from import_platform.sources.sqlite_types import declared_type, instant_micros, to_array
+from import_platform.sources.sqlite.types import declared_type, instant_micros, to_array
 from tests.sources.contract import info_of, request, rows_of
 
 TIMESTAMP = pa.timestamp("us", "UTC")

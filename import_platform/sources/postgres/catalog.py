@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from import_platform.errors import SourceRejected
-from import_platform.sources.postgres_session import Transaction
-from import_platform.sources.postgres_sql import literal, relation, text_array
-from import_platform.sources.postgres_types import PgType
+from import_platform.sources.postgres.session import Transaction
+from import_platform.sources.postgres.sql import literal, relation, text_array
+from import_platform.sources.postgres.types import PgType
 
 TABLES = ("r", "p", "m")
 """Found by themselves: tables, partitioned tables, materialized views. Views and foreign tables only when named."""

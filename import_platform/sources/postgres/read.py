@@ -15,11 +15,11 @@ import pyarrow as pa
 from import_platform.core.rejected import RejectedRow
 from import_platform.errors import SourceRejected
 from import_platform.sources.conform import as_text, conform, keep_in_range, scalar
-from import_platform.sources.postgres_catalog import PgColumn, PgTable
-from import_platform.sources.postgres_predicates import range_sql, window_sql
-from import_platform.sources.postgres_session import Transaction
-from import_platform.sources.postgres_sql import after_key, column_reference, source, typed_literal
-from import_platform.sources.postgres_types import (
+from import_platform.sources.postgres.catalog import PgColumn, PgTable
+from import_platform.sources.postgres.predicates import range_sql, window_sql
+from import_platform.sources.postgres.session import Transaction
+from import_platform.sources.postgres.sql import after_key, column_reference, source, typed_literal
+from import_platform.sources.postgres.types import (
     arrow_type,
     column_expression,
     has_native_order,
@@ -27,7 +27,7 @@ from import_platform.sources.postgres_types import (
     order_expression,
     text_expression,
 )
-from import_platform.sources.postgres_width import WidthCheck, width_check
+from import_platform.sources.postgres.width import WidthCheck, width_check
 from import_platform.sources.protocol import Page, ReadRequest, Token, TokenExpired
 
 _PHYSICAL_ORDER = {

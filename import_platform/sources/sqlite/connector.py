@@ -23,11 +23,11 @@ from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.base_keys import in_order
 from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
-from import_platform.sources.sqlite_catalog import SqliteTable, describe, lenient_text, load_table, quote, table_names
-from import_platform.sources.sqlite_functions import add_functions, base_name_sql, comparable
-from import_platform.sources.sqlite_predicates import range_sql, window_sql
-from import_platform.sources.sqlite_read import read_pages
-from import_platform.sources.sqlite_types import from_micros
+from import_platform.sources.sqlite.catalog import SqliteTable, describe, lenient_text, load_table, quote, table_names
+from import_platform.sources.sqlite.functions import add_functions, base_name_sql, comparable
+from import_platform.sources.sqlite.predicates import range_sql, window_sql
+from import_platform.sources.sqlite.read import read_pages
+from import_platform.sources.sqlite.types import from_micros
 
 _BUSY_SECONDS = 30.0
 _PROGRESS_STEPS = 100_000  # virtual machine steps between two looks at the clock, about a millisecond

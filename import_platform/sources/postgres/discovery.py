@@ -11,10 +11,10 @@ import pyarrow as pa
 from import_platform.core import cursor
 from import_platform.core.table import ColumnInfo, TableInfo
 from import_platform.errors import ConfigError, ImportPlatformError
-from import_platform.sources.postgres_catalog import ColumnStatistics, PgColumn, PgTable, load_statistics, load_tables
-from import_platform.sources.postgres_session import PostgresSession
-from import_platform.sources.postgres_sql import column_reference, source
-from import_platform.sources.postgres_types import arrow_type
+from import_platform.sources.postgres.catalog import ColumnStatistics, PgColumn, PgTable, load_statistics, load_tables
+from import_platform.sources.postgres.session import PostgresSession
+from import_platform.sources.postgres.sql import column_reference, source
+from import_platform.sources.postgres.types import arrow_type
 
 _SMALL_BYTES = 2 << 20  # counted instead of sampled
 _SAMPLE_BYTES = 1 << 20

@@ -18,9 +18,9 @@ from import_platform.core.budget import format_bytes
 from import_platform.core.rejected import RejectedRow
 from import_platform.sources.conform import as_text, keep_in_range
 from import_platform.sources.protocol import Page, ReadRequest, Token
-from import_platform.sources.sqlite_catalog import SqliteTable, lenient_text, quote
-from import_platform.sources.sqlite_predicates import conditions
-from import_platform.sources.sqlite_types import to_array
+from import_platform.sources.sqlite.catalog import SqliteTable, lenient_text, quote
+from import_platform.sources.sqlite.predicates import conditions
+from import_platform.sources.sqlite.types import to_array
 
 _VALUE_BYTES = 16  # what a number or NULL weighs besides the bytes of text and blobs
 _ROWS_MAX = 100_000

@@ -17,8 +17,8 @@ from import_platform.core.layout import ColumnRange, can_push_down
 from import_platform.core.table import TableInfo
 from import_platform.errors import SourceRejected
 from import_platform.sources.protocol import CursorWindow, ReadRequest
-from import_platform.sources.sqlite_catalog import SqliteTable, quote
-from import_platform.sources.sqlite_functions import comparable
+from import_platform.sources.sqlite.catalog import SqliteTable, quote
+from import_platform.sources.sqlite.functions import comparable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from import_platform.core.budget import MIB, format_bytes
 from import_platform.core.rejected import RejectedRow
-from import_platform.sources.postgres_catalog import PgColumn, PgTable
-from import_platform.sources.postgres_sql import column_reference, total
-from import_platform.sources.postgres_types import expression
+from import_platform.sources.postgres.catalog import PgColumn, PgTable
+from import_platform.sources.postgres.sql import column_reference, total
+from import_platform.sources.postgres.types import expression
 
 _INLINE_ROW_MAX = 2 * MIB
 """A row without out-of-line values fits a block of 8 KiB, which pglz or lz4 expands to at most 255 times its size."""

@@ -10,14 +10,14 @@ from import_platform.core.layout import ColumnRange
 from import_platform.core.table import PartitionSpec, TableInfo
 from import_platform.errors import SourceRejected
 from import_platform.sources.base_keys import in_order
-from import_platform.sources.postgres_buckets import base_key_sql
-from import_platform.sources.postgres_catalog import PgTable, load_tables
-from import_platform.sources.postgres_ceiling import find_ceiling
-from import_platform.sources.postgres_discovery import discover_tables
-from import_platform.sources.postgres_predicates import range_sql, window_sql
-from import_platform.sources.postgres_read import read_pages
-from import_platform.sources.postgres_session import PostgresSession, Transaction
-from import_platform.sources.postgres_sql import source
+from import_platform.sources.postgres.buckets import base_key_sql
+from import_platform.sources.postgres.catalog import PgTable, load_tables
+from import_platform.sources.postgres.ceiling import find_ceiling
+from import_platform.sources.postgres.discovery import discover_tables
+from import_platform.sources.postgres.predicates import range_sql, window_sql
+from import_platform.sources.postgres.read import read_pages
+from import_platform.sources.postgres.session import PostgresSession, Transaction
+from import_platform.sources.postgres.sql import source
 from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
 
 COUNT_TIMEOUT_SECONDS = 300.0

@@ -11,8 +11,8 @@ import pyarrow as pa
 from import_platform.core.layout import NULL
 from import_platform.core.leaf import NUMBER_MAX, number_base
 from import_platform.core.table import Granularity, NumberPartition, TimePartition
-from import_platform.sources.sqlite_catalog import quote
-from import_platform.sources.sqlite_types import instant_micros
+from import_platform.sources.sqlite.catalog import quote
+from import_platform.sources.sqlite.types import instant_micros
 
 _MICROS, _NUMBER_BASE = "import_platform_micros", "import_platform_number_base"
 _FORMATS = {

@@ -6,16 +6,18 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-import adbc_driver_postgresql.dbapi as driver
 import pyarrow as pa
-from adbc_driver_manager import DatabaseError, dbapi
+from adbc_driver_manager import DatabaseError
 from adbc_driver_postgresql import StatementOptions
 
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable
-from import_platform.sources.postgres_sql import literal
+from import_platform.sources.postgres.sql import literal
+
+if TYPE_CHECKING:
+    from adbc_driver_manager import dbapi
 
 APPLICATION_NAME = "import_platform"
 _PARAMETERS = {
@@ -92,6 +94,9 @@ class PostgresSession:
         with self._lock:
             # The driver learns the server's types when a database is opened; clones share what it learned.
             if self._root is None:
+                # Here, because it brings pandas along: half a second of every command that opens no connection.
+                import adbc_driver_postgresql.dbapi as driver  # noqa: PLC0415
+
                 self._root = driver.connect(self._dsn, autocommit=True)
             return self._root.adbc_clone()
 

@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from import_platform.core import cursor
 from import_platform.errors import ConfigError
-from import_platform.sources.postgres_catalog import PgColumn, PgTable
-from import_platform.sources.postgres_session import APPLICATION_NAME, Transaction
-from import_platform.sources.postgres_sql import column_reference, literal, source
-from import_platform.sources.postgres_types import arrow_type, cursor_expression, expression
+from import_platform.sources.postgres.catalog import PgColumn, PgTable
+from import_platform.sources.postgres.session import APPLICATION_NAME, Transaction
+from import_platform.sources.postgres.sql import column_reference, literal, source
+from import_platform.sources.postgres.types import arrow_type, cursor_expression, expression
 from import_platform.sources.protocol import Ceiling
 
 _SETTLED_AFTER = "1 second"

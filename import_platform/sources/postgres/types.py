@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from import_platform.sources.postgres_sql import column_reference
+from import_platform.sources.postgres.sql import column_reference
 
 DECIMAL_PRECISION_MAX = 38
 TIMESTAMP = pa.timestamp("us", "UTC")

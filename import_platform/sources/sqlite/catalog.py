@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from import_platform.core import cursor
 from import_platform.core.table import ColumnInfo, TableInfo
-from import_platform.sources.sqlite_types import declared_type, from_micros, instant_micros, observed_type
+from import_platform.sources.sqlite.types import declared_type, from_micros, instant_micros, observed_type
 
 _COUNTED_ROWS_MAX = 200_000
 _SAMPLE_ROWS = 1000

@@ -1,0 +1,3 @@
+from import_platform.sources.postgres.connector import PostgresSource
+
+__all__ = ["PostgresSource"]
