@@ -71,7 +71,7 @@ def materialize_table(
         if stop():
             session.interrupted = True
             end_as_canceled(context)
-    metadata = sync_metadata(report, before, after, budget_bytes=budget_bytes)
+    metadata = sync_metadata(report, before, after, budget_bytes=budget_bytes, cursor=declared.cursor)
     if after is not None and len(keys) == 1:
         metadata |= asked_metadata(after, keys[0])
     return Outcome(report, before, after, metadata)

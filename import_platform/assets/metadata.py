@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import dagster as dg
 from import_platform.core.budget import format_bytes
 from import_platform.core.layout import base_of, covers
 from import_platform.core.report import SyncReport
+from import_platform.core.table import DeclaredTable, NumberPartition, PartitionSpec, TimePartition
 from import_platform.pipeline.inspect import LeafStatus, TableStatus
 from import_platform.resources.snapshots import FoundTable
 
@@ -31,16 +33,23 @@ _REPORTED = (
 
 
 def sync_metadata(
-    report: SyncReport, before: TableStatus | None, after: TableStatus | None, *, budget_bytes: int
+    report: SyncReport,
+    before: TableStatus | None,
+    after: TableStatus | None,
+    *,
+    budget_bytes: int,
+    cursor: str | None = None,
 ) -> dict[str, Any]:
-    """Of the table as a whole after one sync. Units are in the names and never change, or plots would break."""
-    metadata: dict[str, Any] = {name: getattr(report, name) for name in _REPORTED}
-    metadata |= {
+    """Of the table as a whole after one sync, in the order of the asset page: what a person wants to know first.
+
+    Units are in the names and never change, or plots would break. `cursor` is the declared cursor field.
+    """
+    metadata: dict[str, Any] = {
+        "summary": dg.MetadataValue.md(summary(report, after, budget_bytes=budget_bytes)),
         "status": str(report.status),
-        "resumed": report.resumed,
-        "budget_bytes": budget_bytes,
-        "summary": dg.MetadataValue.md(summary(report, after)),
     }
+    metadata |= {name: getattr(report, name) for name in _REPORTED}
+    metadata |= {"resumed": report.resumed, "budget_bytes": budget_bytes}
     if before is not None and before.cursor_value is not None:
         metadata["cursor_before"] = before.cursor_value
     if report.cursor_value is not None:
@@ -49,15 +58,17 @@ def sync_metadata(
         metadata |= {
             "dagster/row_count": after.rows,
             "dagster/uri": after.uri,
-            "dagster/table_name": after.table,
-            "bytes": after.bytes,
+            "dagster/table_name": after.table.replace("/", ".", 1),
+            "dagster/size_bytes": after.bytes,
             "files": after.files,
             "partitions": len(after.leaves),
         }
         if after.delta_version is not None:
             metadata["delta_version"] = after.delta_version
         if after.schema is not None:
-            metadata["dagster/column_schema"] = column_schema((f.name, str(f.type), f.nullable) for f in after.schema)
+            notes = column_notes(after.identity.primary_key, after.identity.partition, cursor)
+            columns = ((field.name, str(field.type), field.nullable) for field in after.schema)
+            metadata["dagster/column_schema"] = column_schema(columns, notes)
     return metadata
 
 
@@ -76,22 +87,39 @@ def asked_metadata(after: TableStatus, key: str) -> dict[str, Any]:
     }
 
 
-def column_schema(columns: Iterable[tuple[str, str, bool]]) -> dg.TableSchema:
-    """Of (name, type, nullable)."""
+def column_schema(columns: Iterable[tuple[str, str, bool]], notes: Mapping[str, str]) -> dg.TableSchema:
+    """Of (name, type, nullable), with what is to be said of some of them."""
     return dg.TableSchema(
         columns=[
-            dg.TableColumn(name, kind, constraints=dg.TableColumnConstraints(nullable=nullable))
+            dg.TableColumn(
+                name, kind, description=notes.get(name), constraints=dg.TableColumnConstraints(nullable=nullable)
+            )
             for name, kind, nullable in columns
         ]
     )
 
 
-def found_schema(table: FoundTable) -> dg.TableSchema:
+def found_schema(table: FoundTable, declared: DeclaredTable) -> dg.TableSchema:
     """The columns as discovery saw them at the source, for the page of a table that was never synced."""
-    return column_schema((column.name, column.type, column.nullable) for column in table.columns)
+    notes = column_notes(declared.primary_key or table.primary_key, declared.partition, declared.cursor)
+    return column_schema(((column.name, column.type, column.nullable) for column in table.columns), notes)
 
 
-def summary(report: SyncReport, after: TableStatus | None) -> str:
+def column_notes(primary_key: Sequence[str], partition: PartitionSpec | None, cursor: str | None) -> dict[str, str]:
+    """What a column is to the platform, by its name."""
+    notes: dict[str, list[str]] = defaultdict(list)
+    for name in primary_key:
+        notes[name].append("primary key")
+    if cursor is not None:
+        notes[cursor].append("cursor")
+    if isinstance(partition, TimePartition):
+        notes[partition.column].append(f"partitioned by {partition.granularity}")
+    if isinstance(partition, NumberPartition):
+        notes[partition.column].append(f"partitioned by {partition.width:,}")
+    return {name: ", ".join(parts) for name, parts in notes.items()}
+
+
+def summary(report: SyncReport, after: TableStatus | None, *, budget_bytes: int) -> str:
     """A few lines of Markdown for a person."""
     changes = [
         f"{count:,} {word}"
@@ -107,7 +135,7 @@ def summary(report: SyncReport, after: TableStatus | None) -> str:
         f"**{report.status}** in {report.seconds:.1f} s",
         f"read {report.rows_read:,} rows: {', '.join(changes) or 'nothing changed'}",
         f"wrote {format_bytes(report.bytes_written)} in {report.files_added} files",
-        f"peak memory {format_bytes(report.peak_memory_bytes)}",
+        f"peak memory {format_bytes(report.peak_memory_bytes)} of {format_bytes(budget_bytes)}",
     ]
     if after is not None:
         lines.append(

@@ -15,12 +15,20 @@ from import_platform.core.table import (
     HashPartition,
     NumberPartition,
     PartitionSpec,
+    SyncMode,
     TimePartition,
 )
 from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, partitions_def, pool
 from import_platform.resources.platform import PlatformResource, SourceConfig
 
 Evaluate = Callable[[Outcome], list[dg.AssetCheckResult]]
+
+_COPIES = {
+    None: "Copy",
+    SyncMode.INCREMENTAL: "Incremental copy",
+    SyncMode.FULL_REFRESH: "Full-refresh copy",
+    SyncMode.APPEND: "Append-only copy",
+}
 
 
 class TableConfig(dg.Config):
@@ -81,18 +89,23 @@ def asked_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
 
 
 def description(config: SourceConfig, declared: DeclaredTable, *, table_url: str, source_url: str) -> str:
-    """Markdown: where the table comes from, how it is kept fresh, and how to sync it now."""
+    """Markdown: where the table comes from, how it is kept fresh, how to sync it now, and how to ask it.
+
+    The first sentence is plain text, because lists of assets show the Markdown as it is written.
+    """
     cursor = f" by `{declared.cursor}`" if declared.cursor else ""
     mode = f"{declared.sync}{cursor}" if declared.sync else "chosen from what the source reveals"
     key = ", ".join(declared.primary_key) if declared.primary_key else "the source's own"
     cron = declared.schedule or config.schedule
     schedule = f"`{cron}` (UTC)" if cron else "none"
+    name = declared.name if declared.name.isidentifier() else f'"{declared.name}"'
     now = f"[Sync this table now]({table_url}) or [all of {config.name}]({source_url})."
     return "\n\n".join(
         [
-            f"Table `{declared.name}` of the {config.connection.kind} source `{config.name}`.",
+            f"{_COPIES[declared.sync]} of a {config.connection.kind} table.",
             f"Sync mode: {mode}. Primary key: {key}. Partitions: {layout(declared.partition)}. Schedule: {schedule}.",
             f"{now} *Materialize* loads partitions again from the source.",
+            f"`import-platform query 'SELECT * FROM {config.name}.{name} LIMIT 10'`",  # noqa: S608  shown, never run
         ]
     )
 

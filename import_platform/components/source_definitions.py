@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from import_platform.assets.table_asset import Dressing, description, table_asse
 from import_platform.checks import table_checks
 from import_platform.components.origin import Origin
 from import_platform.core.table import DeclaredTable
+from import_platform.errors import ConfigError
 from import_platform.jobs.discovery import discovery_job, discovery_schedule
 from import_platform.jobs.due import cron_of, interval
 from import_platform.jobs.repartition import MaintainTable, maintenance_job
@@ -85,9 +87,12 @@ def known_tables(tables: Sequence[DeclaredTable] | None, snapshot: Snapshot | No
 def _dressing(config: SourceConfig, table: DeclaredTable, origin: Origin | None, snapshot: Snapshot | None) -> Dressing:
     key = asset_key(config.name, table.name)
     metadata: dict[str, Any] = {"source": config.name, "source_kind": config.connection.kind}
+    with suppress(ConfigError):  # no project says where the lake is
+        metadata |= {"dagster/uri": f"{read_settings().lake_uri.rstrip('/')}/{'/'.join(key.path)}"}
+    metadata["dagster/table_name"] = f"{config.name}.{table.name}"
     found = snapshot.table(table.name) if snapshot else None
     if found is not None:
-        metadata["dagster/column_schema"] = found_schema(found)
+        metadata["dagster/column_schema"] = found_schema(found, table)
         if found.row_estimate >= 0:
             metadata["source_row_estimate"] = found.row_estimate
     if origin is not None:

@@ -7,7 +7,7 @@ import re
 
 import dagster as dg
 from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
-from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, REPOSITORY_LABEL_TAG
 
 from import_platform.core.names import escape
 
@@ -18,8 +18,9 @@ REPOSITORY_TAGS = {REPOSITORY_LABEL_TAG: f"{SINGLETON_REPOSITORY_NAME}@{CODE_LOC
 """Without them the UI does not count a run as one of a job's, because nothing says which job of that name it was."""
 
 SOURCE_TAG = "import_platform/source"
-HOST_TAG = "import_platform/host"
-PROCESS_TAG = "import_platform/process"
+HOST_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_host"
+PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_process"
+"""For machines only: the UI would show any other tag at every run."""
 
 
 def asset_key(source: str, table: str) -> dg.AssetKey:

@@ -11,6 +11,7 @@ from import_platform.core.report import Status
 from import_platform.core.table import Granularity, HashPartition, NumberPartition, TimePartition
 from import_platform.errors import SourceUnavailable
 from import_platform.pipeline import sync
+from import_platform.resources.naming import HOST_TAG, PROCESS_TAG
 from import_platform.resources.session import Session, session
 from tests.dagster_project import SHOP
 
@@ -46,6 +47,10 @@ def test_the_page_of_a_table_shows_how_it_is_kept(repository):
         "Sync mode: incremental by `updated_at`. Primary key: id. Partitions: month of `created_at`."
         in spec.description
     )
+    assert spec.description.startswith("Incremental copy of a sqlite table.\n")
+    assert "query 'SELECT * FROM shop.orders LIMIT 10'" in spec.description
+    assert spec.metadata["dagster/uri"].endswith("/lake/shop/orders")
+    assert spec.metadata["dagster/table_name"] == "shop.orders"
     assert "/jobs/sync_shop_now/playground/setup?config=tables" in spec.description
     [reference] = spec.metadata["dagster/code_references"].code_references
     assert (reference.file_path.endswith("defs/shop/defs.yaml"), reference.line_number) == (True, 7)
@@ -99,7 +104,7 @@ def test_a_backfill_names_its_one_key_by_a_range(run, project):
 def test_the_run_says_which_process_works_on_it(run):
     result, instance = run()
     tags = instance.get_run_by_id(result.run_id).tags
-    assert {"import_platform/host", "import_platform/process"} <= set(tags)
+    assert {HOST_TAG, PROCESS_TAG} <= set(tags)
 
 
 def test_a_source_that_comes_back_is_waited_for(run, monkeypatch):

@@ -44,7 +44,7 @@ def test_a_whole_source_is_synced_and_its_history_is_kept(project):
         metadata = instance.get_latest_materialization_event(ORDERS).asset_materialization.metadata
     numbers = (
         "dagster/row_count",
-        "bytes",
+        "dagster/size_bytes",
         "files",
         "rows_read",
         "seconds",
@@ -57,7 +57,9 @@ def test_a_whole_source_is_synced_and_its_history_is_kept(project):
     assert metadata["dagster/uri"].value.endswith("lake/shop/orders")
     assert metadata["cursor_after"].value == "2025-05-01T00:00:00.000000Z"
     columns = {column.name: column for column in metadata["dagster/column_schema"].value.columns}
-    assert columns["id"].type == "int64"
+    assert (columns["id"].type, columns["id"].description) == ("int64", "primary key")
+    assert columns["created_at"].description == "partitioned by month"
+    assert columns["updated_at"].description == "cursor"
     assert "_partition" not in columns
 
 
