@@ -42,8 +42,9 @@ def run(screen: Terminal, selection: str, *, dry_run: bool, max_bytes: str | Non
         tables = in_lake(tables_to_maintain(selection, sources=sources))
         planned = _planned(sources, tables, limit_bytes, partition)
         if dry_run or not screen.is_json:
-            _print_plan(screen, planned)
-        if not dry_run and any(planned.values()):
+            _print_plan(screen, planned, partition)
+        # With --to also when the lake has the partition already: whoever changed it may not have got to the keys.
+        if not dry_run and (any(planned.values()) or partition is not None):
             options = {"task": REPARTITION, "max_bytes": limit_bytes, "to": to or ""}
             try:
                 launch(screen, tables, options, sources)
@@ -129,7 +130,7 @@ def _remind(
                 )  # fmt: skip
 
 
-def _print_plan(screen: Terminal, planned: Mapping[str, Sequence[Change]]) -> None:
+def _print_plan(screen: Terminal, planned: Mapping[str, Sequence[Change]], partition: PartitionSpec | None) -> None:
     peak_bytes = predicted_peak_bytes(memory_budget(read_settings().memory))
     if screen.is_json:
         for table, changes in planned.items():
@@ -141,7 +142,10 @@ def _print_plan(screen: Terminal, planned: Mapping[str, Sequence[Change]]) -> No
             })  # fmt: skip
         return
     if not any(planned.values()):
-        screen.out.print("every leaf is inside its limit")
+        screen.out.print(
+            "every leaf is inside its limit" if partition is None else f"partitioned so already: {as_yaml(partition)}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
         return
     left = frozenset({"change", "leaf", "leaves after"})
     rows = grid("table", "change", "leaf", "bytes", "rows", "leaves after", left=left)

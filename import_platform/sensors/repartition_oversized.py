@@ -10,7 +10,7 @@ import json
 import time
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ import dagster as dg
 
 from import_platform.core.layout import base_of
 from import_platform.core.repartition import coarsenable, leaves_of, oversized, pause_reason
-from import_platform.core.table import DeclaredTable
+from import_platform.core.table import DeclaredTable, PartitionSpec
 from import_platform.errors import ImportPlatformError
 from import_platform.io.delta import DeltaLog
 from import_platform.io.lake import Lake
@@ -68,7 +68,9 @@ class Memory:
     """What the sensor remembers from tick to tick. Mutable: a tick updates it.
 
     `fine` maps tables to the version that needed nothing; `asked` to [version, times asked, when]; `keys` are tables
-    whose partition keys may still hold some of an old layout; `blocked` says since when a table waits for syncs.
+    whose partition keys may still hold some of an old layout: those that were asked for, and all of them at a full
+    look, because whoever changed a layout may have been killed before the keys followed; `blocked` says since when a
+    table waits for syncs.
     """
 
     start: int = 0
@@ -136,6 +138,7 @@ def evaluate(
     """
     if now.timestamp() - memory.full_look >= LOOK_AGAIN.total_seconds():
         memory.fine, memory.full_look = {}, now.timestamp()
+        memory.keys = [each.id for each in tables]
     by_source: dict[str, list[str]] = {}
     for each in tables:
         by_source.setdefault(each.source, []).append(each.table)
@@ -172,20 +175,17 @@ class _Look:
     def at(self, watched: Watched) -> dg.RunRequest | str | None:
         """A request; or why there is none though the table needs one; or None for a table that needs nothing."""
         path, table = self.lake.table_path(watched.source, watched.table), watched.id
-        if watched.pinned or self._is_fine(path, table):
+        if (watched.pinned and table not in self.memory.keys) or self._is_fine(path, table):
             return None
         snapshot = DeltaLog(self.lake.store, path).snapshot()
         identity = stored_identity(snapshot)
         if snapshot is None or identity is None:
+            self._keys_are_done(table)
             return None
         leaves = leaves_of(snapshot.files)
-        if table in self.memory.keys and table not in self.in_flight:
-            bases = {base_of(leaf) for leaf in leaves}
-            changes = reconcile_keys(
-                self.instance, watched.source, watched.table, bases=bases, partition=identity.partition
-            )
-            if not changes.waiting:
-                self.memory.keys.remove(table)
+        self._reconcile(watched, leaves, identity.partition)
+        if watched.pinned:
+            return None
         limit_bytes = watched.limit_bytes or self.limit_bytes
         is_over = any(leaf.size_bytes > limit_bytes for leaf in leaves.values())
         record = read_record(self.lake.store, path) if is_over else None
@@ -203,6 +203,18 @@ class _Look:
         if reason is None:
             reason = self._blocked(table)
         return reason or self._asked(watched, snapshot.version, [*large, *nodes], record.failures)
+
+    def _reconcile(self, watched: Watched, leaves: Collection[str], partition: PartitionSpec) -> None:
+        """Makes the table's partition keys follow its leaves, once nothing works on it."""
+        if watched.id in self.memory.keys and watched.id not in self.in_flight:
+            bases = {base_of(leaf) for leaf in leaves}
+            changes = reconcile_keys(self.instance, watched.source, watched.table, bases=bases, partition=partition)
+            if not changes.waiting:
+                self._keys_are_done(watched.id)
+
+    def _keys_are_done(self, table: str) -> None:
+        if table in self.memory.keys:
+            self.memory.keys.remove(table)
 
     def _blocked(self, table: str) -> str | None:
         """What the table waits for. Syncs that follow one another are waited for PATIENCE, then the pool decides."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -184,6 +185,21 @@ def test_old_keys_are_deleted_once_the_run_has_ended(lake, look, shared_instance
     assert set(shared_instance.get_dynamic_partitions(keys)) == {
         "2024-12-31", "2025-01-01T00", "2025-01-01T01", "2025-01-01T02",
     }  # fmt: skip
+    assert memory.keys == []
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_keys_that_a_killed_run_left_behind_follow_the_leaves_at_the_next_full_look(
+    lake, look, shared_instance, pinned
+):
+    name = f"left_behind_{pinned}"
+    table, memory = replace(lake.table(name, {"2025-01-01": 5}), pinned=pinned), Memory()
+    keys = str(partitions_def("s", name).name)
+    look(table, memory=memory)
+    lake.table(name, {"2025-01-01T03": 5})
+    look(table, memory=memory)
+    look(table, memory=memory, now=NOW + timedelta(hours=7))
+    assert shared_instance.get_dynamic_partitions(keys) == ["2025-01-01T03"]
     assert memory.keys == []
 
 
