@@ -28,6 +28,7 @@ from import_platform.core.table import (
     HashPartition,
     NumberPartition,
     PartitionSpec,
+    SchemaPolicy,
     SyncMode,
     TimePartition,
 )
@@ -144,6 +145,9 @@ class TableYaml(_Yaml):
     partition: Partition = None
     schedule: Cron | None = Field(None, description="instead of the source's schedule")
     partition_max: Size | None = Field(None, description="such as 3GB, instead of IMPORT_PLATFORM_PARTITION_MAX")
+    schema_policy: Literal["evolve", "freeze", "discard"] = Field(
+        "evolve", description="when columns change: follow, stop the table, or keep new columns and misfits out"
+    )
 
     def declared(self) -> DeclaredTable:
         return DeclaredTable(
@@ -155,6 +159,7 @@ class TableYaml(_Yaml):
             partition=self.partition.spec() if self.partition is not None else None,
             partition_max_bytes=parse_bytes(self.partition_max, name="partition_max") if self.partition_max else None,
             pinned=self.partition is not None and self.partition.pinned,
+            schema_policy=SchemaPolicy(self.schema_policy),
         )
 
 

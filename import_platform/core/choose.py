@@ -73,6 +73,7 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo) -> TableSpec:
         primary_key=primary_key,
         partition=partition,
         reasons=(sync_reason, key_reason, partition_reason),
+        schema_policy=declared.schema_policy,
     )
 
 

@@ -126,7 +126,7 @@ def micros_expr(column: str, dtype: pl.DataType) -> pl.Expr:
         ticks = value.to_physical()
         unit = dtype.time_unit
     else:
-        ticks = _parsed(value.cast(pl.String)).to_physical()
+        ticks = parsed_instants(value.cast(pl.String)).to_physical()
         unit = "us"
     micros = {"us": ticks, "ms": ticks * 1000, "ns": ticks // 1000}[unit]
     lower, upper = _micros(TIME_MIN), _micros(TIME_MAX)
@@ -152,7 +152,7 @@ def integer_expr(column: str, dtype: pl.DataType) -> pl.Expr:
     return pl.when(whole.is_between(-NUMBER_MAX, NUMBER_MAX, closed="left")).then(whole)
 
 
-def _parsed(text: pl.Expr) -> pl.Expr:
+def parsed_instants(text: pl.Expr) -> pl.Expr:
     """Instants of ISO 8601 text: a date, or date and time (T or space, minutes at least, any offset; none is UTC)."""
     part = text.str.extract_groups(_ISO).struct.field
     whole = pl.concat_str(

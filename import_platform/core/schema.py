@@ -1,56 +1,106 @@
-"""How a table's columns follow the source's: added when new, kept as null when gone, never narrowed."""
+"""How a table's columns follow the source's: added when new, widened in place, null when gone, never narrowed."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from import_platform.core.lattice import is_readable_as, join, kind
+from import_platform.core.table import SchemaPolicy
 from import_platform.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """`schema` is the lake's after `added` columns (nullable) were committed; every source row conforms to it."""
+    """`schema` is the lake's after `added` columns (nullable) and `widened` ones were committed; rows conform to it.
+
+    `left_out` are columns of the source that the policy keeps out of the lake; `checked` those whose values may not
+    all fit the stored type, so that rows with one that does not are rejected.
+    """
 
     schema: pa.Schema
-    added: tuple[pa.Field, ...]
+    added: tuple[pa.Field, ...] = ()
+    widened: tuple[pa.Field, ...] = ()
+    left_out: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
 
 
-def evolve(lake: pa.Schema, source: pa.Schema, *, table: str) -> Evolution:
+def evolve(
+    lake: pa.Schema,
+    source: pa.Schema,
+    *,
+    table: str,
+    policy: SchemaPolicy = SchemaPolicy.EVOLVE,
+    fixed: Collection[str] = (),
+) -> Evolution:
     """What the lake's schema must become for rows of the source's schema. Column order and nullability do not count.
 
+    `fixed` columns (key, cursor, partition) place and identify rows, so they widen within their kind only.
+
     Raises:
-        ConfigError: a column changed to a type that the stored one cannot hold.
+        ConfigError: a fixed column changed its kind, or the policy is `freeze` and a column is new or does not fit.
     """
-    added = []
+    fields = {field.name: field for field in lake}
+    added, widened, left_out, checked = [], [], [], []
     for want in source:
-        index = lake.get_field_index(want.name)
-        if index < 0:
-            added.append(pa.field(want.name, lake_type(want.type), nullable=True))
-        elif not fits(lake_type(want.type), lake.field(index).type):
-            raise ConfigError(
-                "a column changed its type at the source",
-                table=table,
-                column=want.name,
-                lake=str(lake.field(index).type),
-                source=str(want.type),
-                remedy="Change it back, or import the table under another name.",
-            )
-    return Evolution(pa.schema([*lake, *added]), tuple(added))
+        wanted = lake_type(want.type)
+        stored = fields.get(want.name)
+        if stored is None:
+            if policy is SchemaPolicy.FREEZE:
+                raise _frozen("the source has a column that the frozen table lacks", table, want.name, None, want.type)
+            if policy is SchemaPolicy.DISCARD:
+                left_out.append(want.name)
+            else:
+                added.append(pa.field(want.name, wanted, nullable=True))
+            continue
+        meeting = join(wanted, stored.type)
+        if want.name in fixed and wanted != stored.type and kind(meeting) != kind(stored.type):
+            raise _fixed_changed(table, want.name, stored.type, want.type)
+        if meeting == stored.type:
+            continue
+        if policy is SchemaPolicy.FREEZE:
+            message = "a column changed its type at the source and the table is frozen"
+            raise _frozen(message, table, want.name, stored.type, want.type)
+        if policy is SchemaPolicy.DISCARD and want.name not in fixed:
+            checked.append(want.name)
+        else:
+            widened.append(pa.field(want.name, meeting, nullable=True))
+    changed = {field.name: field for field in widened}
+    schema = pa.schema([*(changed.get(field.name, field) for field in lake), *added])
+    return Evolution(schema, tuple(added), tuple(widened), tuple(left_out), tuple(checked))
 
 
-def fits(value: pa.DataType, stored: pa.DataType) -> bool:
-    """True when every value of one type can be stored in the other without loss."""
-    if value == stored:
-        return True
-    if pa.types.is_integer(value) and pa.types.is_integer(stored):
-        return bool(value.bit_width <= stored.bit_width)
-    if pa.types.is_decimal(value) and pa.types.is_decimal(stored):
-        return bool(value.scale <= stored.scale and value.precision - value.scale <= stored.precision - stored.scale)
-    if pa.types.is_integer(value) and pa.types.is_decimal(stored):
-        return bool(stored.precision - stored.scale >= 19)
-    return bool(pa.types.is_float32(value) and pa.types.is_float64(stored))
+def needs_rewrite(file: pa.Schema, table: pa.Schema) -> bool:
+    """True when some reader could not read a file of one schema under a table of the other. Absent columns are null."""
+    return any(
+        not is_readable_as(lake_type(field.type), table.field(field.name).type)
+        for field in file
+        if table.get_field_index(field.name) >= 0
+    )
+
+
+def _fixed_changed(table: str, column: str, stored: pa.DataType, found: pa.DataType) -> ConfigError:
+    return ConfigError(
+        "a column that identifies or places rows changed its kind at the source",
+        table=table,
+        column=column,
+        lake=str(stored),
+        source=str(found),
+        remedy="Change it back, or import the table under another name.",
+    )
+
+
+def _frozen(message: str, table: str, column: str, stored: pa.DataType | None, found: pa.DataType) -> ConfigError:
+    return ConfigError(
+        message,
+        table=table,
+        column=column,
+        lake=str(stored) if stored is not None else None,
+        source=str(found),
+        remedy="Declare schema_policy: evolve (follow) or discard (leave out), or change it back at the source.",
+    )
 
 
 def stored_schema(source: pa.Schema) -> pa.Schema:

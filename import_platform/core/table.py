@@ -19,6 +19,18 @@ class SyncMode(StrEnum):
     APPEND = "append"
 
 
+class SchemaPolicy(StrEnum):
+    """What a table does when the source's columns change.
+
+    EVOLVE follows: new columns are added, types widen. FREEZE stops the table with a sentence. DISCARD leaves new
+    columns out and rejects rows with a value that does not fit.
+    """
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+    DISCARD = "discard"
+
+
 class Granularity(StrEnum):
     """Levels of the datetime tree, coarse to fine (UTC)."""
 
@@ -117,6 +129,7 @@ class DeclaredTable:
     schedule: str | None = None
     partition_max_bytes: int | None = None
     pinned: bool = False
+    schema_policy: SchemaPolicy = SchemaPolicy.EVOLVE
 
 
 @dataclass(frozen=True)
@@ -134,7 +147,14 @@ class TableSpec:
     primary_key: tuple[str, ...]
     partition: PartitionSpec
     reasons: tuple[str, ...] = ()
+    schema_policy: SchemaPolicy = SchemaPolicy.EVOLVE
 
     @property
     def id(self) -> str:
         return f"{self.source}/{self.name}"
+
+    @property
+    def fixed_columns(self) -> frozenset[str]:
+        """Those that identify and place rows: their kind never changes in place."""
+        partition = getattr(self.partition, "column", None)
+        return frozenset(name for name in (*self.primary_key, self.cursor, partition) if name is not None)

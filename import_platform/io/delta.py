@@ -131,7 +131,6 @@ class DeltaLog:
         """
         self._check_files(commit)
         now = int(time.time() * 1000)
-        fields = Schema.from_arrow(pa.schema([*schema, pa.field(PARTITION_COLUMN, pa.string())]))
         entries: list[dict[str, object]] = [
             {
                 "commitInfo": {
@@ -146,7 +145,7 @@ class DeltaLog:
                 "metaData": {
                     "id": str(uuid.uuid4()),
                     "format": {"provider": "parquet", "options": {}},
-                    "schemaString": fields.to_json(),
+                    "schemaString": _delta_schema(schema).to_json(),
                     "partitionColumns": [PARTITION_COLUMN],
                     "createdTime": now,
                     "configuration": {PROPERTY: identity, "delta.checkpointInterval": str(CHECKPOINT_INTERVAL)},
@@ -200,6 +199,23 @@ class DeltaLog:
         Raises:
             CommitConflict, CommitOutcomeUnknown, InvariantBroken: as `commit`.
         """
+        self._commit_metadata(base, commit, "REPARTITION", {PROPERTY: identity})
+
+    def commit_schema(self, base: Snapshot, commit: Commit, schema: pa.Schema) -> None:
+        """Adds and removes files and gives the columns their new types, all as version base + 1, or nothing.
+
+        Written by hand because deltalake ignores a changed schema in silence. Raises as `commit`.
+        """
+        self._commit_metadata(base, commit, "CHANGE COLUMN", {}, schema)
+
+    def _commit_metadata(
+        self,
+        base: Snapshot,
+        commit: Commit,
+        operation: str,
+        properties: Mapping[str, str],
+        schema: pa.Schema | None = None,
+    ) -> None:
         table = self._check(base, commit)
         now = int(time.time() * 1000)
         metadata = table.metadata()
@@ -208,7 +224,7 @@ class DeltaLog:
             {
                 "commitInfo": {
                     "timestamp": now,
-                    "operation": "REPARTITION",
+                    "operation": operation,
                     "operationParameters": {},
                     **(commit.facts or {}),
                 }
@@ -217,16 +233,18 @@ class DeltaLog:
                 "metaData": {
                     "id": str(metadata.id),
                     "format": {"provider": "parquet", "options": {}},
-                    "schemaString": table.schema().to_json(),
+                    "schemaString": table.schema().to_json() if schema is None else _delta_schema(schema).to_json(),
                     "partitionColumns": [PARTITION_COLUMN],
                     "createdTime": metadata.created_time,
-                    "configuration": {**metadata.configuration, PROPERTY: identity},
+                    "configuration": {**metadata.configuration, **properties},
                 }
             },
         ]
+        if commit.number:
+            entries.append({"txn": {"appId": APP_ID, "version": commit.number, "lastUpdated": now}})
         entries += [_remove_entry(path, leaves[path], now, data_change=commit.data_change) for path in commit.removes]
         entries += [_add_entry(file, now, data_change=commit.data_change) for file in commit.adds]
-        log = "\n".join(json.dumps(entry) for entry in entries).encode()
+        log = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries).encode()
         entry_path = f"{self._path}/_delta_log/{base.version + 1:020d}.json"
         if not self._store.put_if_absent(entry_path, log) and self._store.get(entry_path) != log:
             raise CommitConflict("another writer committed first", table=self.uri, version=base.version + 1)
@@ -274,6 +292,10 @@ class DeltaLog:
         hours = int(older_than.total_seconds() // 3600)
         found = self._table.vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=True, full=True)
         return {unquote(path) for path in found}
+
+
+def _delta_schema(schema: pa.Schema) -> Schema:
+    return Schema.from_arrow(pa.schema([*schema, pa.field(PARTITION_COLUMN, pa.string())]))
 
 
 def _remove_entry(path: str, leaf: str, now: int, *, data_change: bool) -> dict[str, object]:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from import_platform.core.lattice import widened
 from import_platform.core.schema import stored_schema
 from import_platform.core.table import PARTITION_COLUMN
 from import_platform.io.store import Store
@@ -309,5 +310,5 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
             arrays.append(pa.nulls(batch.num_rows, want.type))
         else:
             column = batch.column(index)
-            arrays.append(column if column.type == want.type else column.cast(want.type))
+            arrays.append(widened(column, want.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -17,11 +17,10 @@ from import_platform.core.hashing import key_hashes
 from import_platform.core.layout import column_range
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.report import Stage, SyncReport
-from import_platform.core.schema import stored_schema
 from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState
 from import_platform.core.table import SyncMode
-from import_platform.io.parquet import conform
 from import_platform.pipeline.context import OpenTable
+from import_platform.pipeline.fitting import Fitting
 from import_platform.sources.protocol import CursorWindow, Page, ReadRequest, Token
 
 CHUNK_SECONDS = 2.0
@@ -99,7 +98,7 @@ class Extract:
         self._previous = done[-1].id if done else ""
         self._request = read_request(table, attempt, state, done[-1].token if done else None)
         self._known = np.sort(np.array(state.tail, dtype=np.uint64)) if not state.settled else np.empty(0, np.uint64)
-        self._schema = stored_schema(table.spec.info.arrow_schema)
+        self._fitting = Fitting(table.spec, table.snapshot)
         self.ended = bool(done and done[-1].end)
 
     def __iter__(self) -> Iterator[Checkpoint]:
@@ -135,13 +134,13 @@ class Extract:
     def _take(self, chunk: _Gathering, page: Page) -> None:
         self._report.rows_read += page.batch.num_rows + len(page.rejected)
         self._report.bytes_read += page.batch.nbytes
-        self._report.rows_rejected += len(page.rejected)
-        rows = conform(page.batch, self._schema)
+        rows, rejected = self._fitting.fit(page)
+        self._report.rows_rejected += len(rejected)
         batch = self._without_known(rows) if self._attempt.kind is not AttemptKind.BACKFILL else self._known_only(rows)
         chunk.whole = page.token is not None
         chunk.token = page.token if chunk.whole else chunk.token
         chunk.tail += self._tail(rows)
-        chunk.rejected += page.rejected
+        chunk.rejected += rejected
         if batch.num_rows:
             chunk.batches.append(batch)
             chunk.bytes += batch.nbytes
@@ -215,7 +214,7 @@ class Extract:
             previous=self._previous,
             content=chunk.content,
         )
-        self._table.staging.stage(self._attempt.id, checkpoint, self._schema, chunk.batches, chunk.rejected)
+        self._table.staging.stage(self._attempt.id, checkpoint, self._fitting.schema, chunk.batches, chunk.rejected)
         self._previous = checkpoint.id
         chunk.batches.clear()
         yield checkpoint

@@ -14,7 +14,6 @@ import pyarrow as pa
 from import_platform.core.identity import check_identity
 from import_platform.core.merge import MergePlan
 from import_platform.core.report import Stage, SyncReport
-from import_platform.core.schema import evolve, stored_schema
 from import_platform.core.state import (
     Attempt,
     AttemptKind,
@@ -31,8 +30,10 @@ from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.staging import Staging
 from import_platform.pipeline.context import OpenTable, stored_identity
 from import_platform.pipeline.extract import TAIL_ROWS
+from import_platform.pipeline.fitting import evolution_of
 from import_platform.pipeline.merge import Merge, Merged, Target
 from import_platform.pipeline.replace_range import PartlyInRange, range_files, whole_files
+from import_platform.pipeline.widen import widen_columns
 
 TRIES = 20
 BACKOFF_SECONDS = 0.05
@@ -171,6 +172,8 @@ class Flush:
         self._sent = (snapshot, merged)
         if snapshot is None:
             self._table.log.create(schema, commit, identity=self._table.identity.to_json())
+        elif schema != snapshot.schema:
+            self._table.log.commit_schema(snapshot, commit, schema)
         else:
             self._table.log.commit(snapshot, commit)
         self._verify(snapshot, merged)
@@ -185,13 +188,19 @@ class Flush:
             self._count(snapshot, merged)
 
     def _evolved(self, snapshot: Snapshot | None) -> pa.Schema | None:
-        """The schema to write; None after adding columns, which is a commit of its own."""
-        source = self._table.spec.info.arrow_schema
-        if snapshot is None:
-            return stored_schema(source)
-        evolution = evolve(snapshot.schema, source, table=self._table.spec.id)
-        if evolution.added:
+        """The schema to write; None after adding or widening columns, which are commits of their own.
+
+        A swap widens columns with its own commit, because no old file stays.
+        """
+        evolution = evolution_of(self._table.spec, snapshot)
+        if snapshot is not None and evolution.added:
             self._table.log.add_columns(snapshot, evolution.added)
+            return None
+        if evolution.widened and self._attempt.kind is not AttemptKind.FULL_REFRESH:
+            context = self._table.context
+            widen_columns(self._table, evolution.widened, budget=context.budget, watch=context.watch)
+            names = ", ".join(field.name for field in evolution.widened)
+            context.observer.note(self._table.spec.id, f"widened in place: {names}")
             return None
         return evolution.schema
 

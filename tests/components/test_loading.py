@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 
+from import_platform.components.declaration import TableYaml
 from import_platform.components.loading import load_sources
 from import_platform.errors import ConfigError
 
@@ -94,7 +95,7 @@ def test_an_unknown_key_is_named_with_the_closest_one(problem):
     text = problem(_attributes(*NAMED, "tables:", "  - name: orders", "    cursr: updated_at"))
     assert text == (
         "defs.yaml:7: attributes.tables[0].cursr is not a key here (did you mean cursor?); "
-        "allowed: cursor, name, partition, partition_max, primary_key, schedule, sync"
+        f"allowed: {', '.join(sorted(TableYaml.model_fields))}"
     )
 
 

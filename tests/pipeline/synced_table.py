@@ -12,7 +12,7 @@ import pyarrow as pa
 from import_platform.core.budget import GIB, MIB, MemoryBudget
 from import_platform.core.report import SyncReport
 from import_platform.core.schema import stored_schema
-from import_platform.core.table import DeclaredTable, Granularity, PartitionSpec, SyncMode, TimePartition
+from import_platform.core.table import DeclaredTable, Granularity, PartitionSpec, SchemaPolicy, SyncMode, TimePartition
 from import_platform.io.delta import DeltaLog
 from import_platform.io.lake import Lake
 from import_platform.io.staging import Staging
@@ -77,10 +77,13 @@ class SyncedTable:
     partition: PartitionSpec | None = MONTHLY
     budget: MemoryBudget = ROOMY
     extra: dict[str, Any] = field(default_factory=dict)
+    policy: SchemaPolicy = SchemaPolicy.EVOLVE
 
     def context(self, **changed: Any) -> TableContext:
         cursor = None if self.mode is SyncMode.FULL_REFRESH else self.cursor
-        declared = DeclaredTable(self.source.name, self.mode, cursor, self.primary_key, self.partition)
+        declared = DeclaredTable(
+            self.source.name, self.mode, cursor, self.primary_key, self.partition, schema_policy=self.policy
+        )
         return TableContext("s", declared, self.source, self.lake, self.budget, **(self.extra | changed))
 
     def sync(self, source_rows: pa.Table | None = None, *, full_refresh: bool = False, **changed: Any) -> SyncReport:

@@ -61,30 +61,6 @@ def test_values_of_a_narrower_type_are_stored_in_the_wider_one(synced, narrow, s
     assert table.raw_frame().sort("id")["x"].cast(pl.Int64).to_list() == [0, 1, 2, 3, 4]
 
 
-CHANGED = [
-    (pa.int32(), pa.int64()),
-    (pa.int64(), pa.string()),
-    (pa.string(), pa.int64()),
-    (pa.float64(), pa.int64()),
-    (pa.decimal128(10, 2), pa.decimal128(10, 4)),
-    (pa.timestamp("us", "UTC"), pa.string()),
-    (pa.bool_(), pa.int8()),
-]
-
-
-@pytest.mark.parametrize(("stored", "changed"), CHANGED)
-@pytest.mark.parametrize("mode", list(SyncMode))
-def test_a_column_whose_type_no_longer_fits_is_refused_and_the_lake_keeps_its_version(synced, mode, stored, changed):
-    table = synced(wide(3, x=(stored, [None] * 3)), mode=mode)
-    table.sync()
-    with pytest.raises(ConfigError, match="changed its type") as refused:
-        table.sync(wide(5, x=(changed, [None] * 5)))
-    assert refused.value.facts["column"] == "x"
-    assert refused.value.report.error
-    assert table.version == 0
-    assert table.lake_frame().height == 3
-
-
 TYPES = {
     "int8": (pa.int8(), [-128, 127, None]),
     "int16": (pa.int16(), [-(2**15), 1, None]),

@@ -1,0 +1,70 @@
+"""Pages made what the lake stores: columns in their stored types, and rows with a value that does not fit set apart."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from import_platform.core.lattice import fitted
+from import_platform.core.rejected import RejectedRow, rejected_rows
+from import_platform.core.schema import Evolution, evolve, stored_schema
+from import_platform.core.table import TableSpec
+from import_platform.io.delta import Snapshot
+from import_platform.io.parquet import conform
+from import_platform.sources.protocol import Page
+
+
+def evolution_of(spec: TableSpec, snapshot: Snapshot | None) -> Evolution:
+    """What the lake's columns must become for this table's rows. Raises as `core.schema.evolve`."""
+    if snapshot is None:
+        return Evolution(stored_schema(spec.info.arrow_schema))
+    return evolve(
+        snapshot.schema,
+        spec.info.arrow_schema,
+        table=spec.id,
+        policy=spec.schema_policy,
+        fixed=spec.fixed_columns,
+    )
+
+
+class Fitting:
+    """How pages of one table become rows of the lake, fixed when a pass begins or goes on.
+
+    `schema` is that of the staged rows: the source's columns in the lake's types, those that are left out missing. The
+    flush widens them again when the lake's types have gone on since.
+    """
+
+    def __init__(self, spec: TableSpec, snapshot: Snapshot | None) -> None:
+        self._primary_key = spec.primary_key
+        evolution = evolution_of(spec, snapshot)
+        names = [c.name for c in spec.info.columns if c.name not in evolution.left_out]
+        self.schema = pa.schema([evolution.schema.field(name) for name in names])
+        self._checked = frozenset(evolution.checked)
+
+    def fit(self, page: Page) -> tuple[pa.RecordBatch, tuple[RejectedRow, ...]]:
+        """The page's rows that fit, and all its rejected ones."""
+        batch = page.batch
+        if not self._checked:
+            return conform(batch, self.schema), page.rejected
+        stored = conform(
+            batch.select([name for name in self.schema.names if name not in self._checked]), self._unchecked
+        )
+        columns: list[pa.Array] = []
+        misfits: dict[int, tuple[str, str]] = {}
+        for field in self.schema:
+            if field.name not in self._checked:
+                columns.append(stored.column(field.name))
+                continue
+            values, bad = fitted(batch.column(field.name), field.type)
+            columns.append(values)
+            for position in () if bad is None else pc.indices_nonzero(bad).to_pylist():
+                misfits.setdefault(position, (field.name, f"the value does not fit {field.type}"))
+        rows = pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        if not misfits:
+            return rows, page.rejected
+        keep = pa.array([position not in misfits for position in range(rows.num_rows)])
+        return rows.filter(keep), page.rejected + rejected_rows(batch, misfits, self._primary_key)
+
+    @property
+    def _unchecked(self) -> pa.Schema:
+        return pa.schema([field for field in self.schema if field.name not in self._checked])
