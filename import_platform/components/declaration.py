@@ -145,6 +145,9 @@ class TableYaml(_Yaml):
     partition: Partition = None
     schedule: Cron | None = Field(None, description="instead of the source's schedule")
     partition_max: Size | None = Field(None, description="such as 3GB, instead of IMPORT_PLATFORM_PARTITION_MAX")
+    deleted: Column | None = Field(
+        None, description="soft-delete column: rows where it is true, or holds any time or text, go away in the lake"
+    )
     schema_policy: Literal["evolve", "freeze", "discard"] = Field(
         "evolve", description="when columns change: follow, stop the table, or keep new columns and misfits out"
     )
@@ -160,6 +163,7 @@ class TableYaml(_Yaml):
             partition_max_bytes=parse_bytes(self.partition_max, name="partition_max") if self.partition_max else None,
             pinned=self.partition is not None and self.partition.pinned,
             schema_policy=SchemaPolicy(self.schema_policy),
+            deleted=self.deleted,
         )
 
 

@@ -74,6 +74,7 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo) -> TableSpec:
         partition=partition,
         reasons=(sync_reason, key_reason, partition_reason),
         schema_policy=declared.schema_policy,
+        deleted=None if declared.deleted is None else _column(info, declared.deleted, role="soft-delete").name,
     )
 
 

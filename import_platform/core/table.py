@@ -119,6 +119,7 @@ class DeclaredTable:
     """One table as its owner declared it in YAML; None means "choose for me".
 
     `partition_max_bytes` None is the platform's own limit; a `pinned` table is split and merged back by hand only.
+    `deleted` is the soft-delete column: rows that it marks go away in the lake.
     """
 
     name: str
@@ -130,6 +131,7 @@ class DeclaredTable:
     partition_max_bytes: int | None = None
     pinned: bool = False
     schema_policy: SchemaPolicy = SchemaPolicy.EVOLVE
+    deleted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class TableSpec:
     partition: PartitionSpec
     reasons: tuple[str, ...] = ()
     schema_policy: SchemaPolicy = SchemaPolicy.EVOLVE
+    deleted: str | None = None
 
     @property
     def id(self) -> str:

@@ -37,8 +37,9 @@ class Fitting:
     def __init__(self, spec: TableSpec, snapshot: Snapshot | None) -> None:
         self._primary_key = spec.primary_key
         evolution = evolution_of(spec, snapshot)
-        names = [c.name for c in spec.info.columns if c.name not in evolution.left_out]
-        self.schema = pa.schema([evolution.schema.field(name) for name in names])
+        left_out = set(evolution.left_out) - {spec.deleted}  # staged all the same: it decides which rows are stored
+        fields = {field.name: field for field in (*stored_schema(spec.info.arrow_schema), *evolution.schema)}
+        self.schema = pa.schema([fields[c.name] for c in spec.info.columns if c.name not in left_out])
         self._checked = frozenset(evolution.checked)
 
     def fit(self, page: Page) -> tuple[pa.RecordBatch, tuple[RejectedRow, ...]]:

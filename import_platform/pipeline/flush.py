@@ -240,7 +240,7 @@ class Flush:
         if self._merge is None or self._merging != schema:
             table, spec = self._table, self._table.spec
             rows = StagedRows(table.staging, self._attempt.id, self._chunks)
-            target = Target(table.context.lake.store, table.path, schema, table.identity, spec.cursor)
+            target = Target(table.context.lake.store, table.path, schema, table.identity, spec.cursor, spec.deleted)
             by_key = bool(spec.primary_key) and self._attempt.kind is not AttemptKind.APPEND
             # The source's own key is unique; only a key that a person declared may repeat within a full read.
             swaps = self._attempt.kind is AttemptKind.FULL_REFRESH and spec.primary_key == spec.info.primary_key

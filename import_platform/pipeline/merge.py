@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from import_platform.core.budget import MemoryBudget
+from import_platform.core.deleted import marked
 from import_platform.core.identity import Identity
 from import_platform.core.merge import (
     ROW,
@@ -66,13 +67,18 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """The table that rows go to, as fixed in the lake: where, which columns, how placed and identified."""
+    """The table that rows go to, as fixed in the lake: where, which columns, how placed and identified.
+
+    `deleted` names a column of the staged rows that marks deleted ones: they take the row of their key away and leave
+    none behind.
+    """
 
     store: Store
     path: str
     schema: pa.Schema
     identity: Identity
     cursor: str | None
+    deleted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ class Merge:
         self._watch = watch or MemoryWatch()
         self._keep: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None
         self._keys = self._reduce() if by_key else None
+        if target.deleted is not None:
+            self._keep = self._alive(target.deleted)
         self._hits: dict[str, tuple[Positions, Positions]] = {}
         self._incoming: _Incoming | None = None
         self._growth = Growth(target, limit_bytes, rows.decoded_bytes) if limit_bytes else None
@@ -129,7 +137,9 @@ class Merge:
         candidates = self._candidates(kept)
         self._probe(candidates)
         hits = {path: self._hits[path][0] for path in candidates["path"] if self._hits[path][0].size}
-        found = [self._hits[path][1] for path in hits]
+        found = np.unique(np.concatenate([np.empty(0, np.int64), *(self._hits[path][1] for path in hits)]))
+        if self._keep is not None:
+            found = found[self._keep[found]]
         for path, positions in (gone or {}).items():
             hits[path] = np.union1d(hits[path], positions) if path in hits else positions
         dropped_rows = int(files.filter(pl.col("path").is_in(list(dropped)))["rows"].sum()) if dropped else 0
@@ -143,7 +153,7 @@ class Merge:
             dropped=tuple(dropped),
             considered_files=files.height,
             probed_files=candidates.height,
-            updated_rows=len(np.unique(np.concatenate(found))) if found else 0,
+            updated_rows=len(found),
             removed_rows=dropped_rows + sum(p.size for p in hits.values()),
             leaves=tuple(self._incoming.leaves),
         )
@@ -184,6 +194,12 @@ class Merge:
             return last.select(*names, ROW).sort(names[0], nulls_last=False)
         return keys.with_row_index(ROW).select(*names, ROW)
 
+    def _alive(self, deleted: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Rows to write: those that count and are not marked as deleted."""
+        parts = [np.empty(0, np.bool_), *(~marked(batch.column(0)) for batch in self._rows.batches([deleted]))]
+        alive = np.concatenate(parts)
+        return alive if self._keep is None else self._keep & alive
+
     def _columns(self, names: Sequence[str]) -> pl.DataFrame:
         empty = _numbered(self._target.schema.empty_table(), names)
         parts = (_numbered(batch, names).cast(empty.schema) for batch in self._rows.batches(names))
@@ -193,7 +209,8 @@ class Merge:
         if self._keys is None or not self._keys.height:
             return files.clear()
         assert self._incoming is not None
-        stable = self._target.identity.partition.stable
+        # A deleted row goes to no leaf, so the leaves of the rows do not say where its old version lies.
+        stable = self._target.identity.partition.stable and self._target.deleted is None
         searched = self._incoming.covering(files["leaf"].unique().to_list()) if stable else None
         first = self._keys.to_series(0).alias(self._target.identity.primary_key[0])
         return candidate_files(files, first, leaves=searched)

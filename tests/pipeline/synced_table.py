@@ -78,11 +78,18 @@ class SyncedTable:
     budget: MemoryBudget = ROOMY
     extra: dict[str, Any] = field(default_factory=dict)
     policy: SchemaPolicy = SchemaPolicy.EVOLVE
+    declared: dict[str, Any] = field(default_factory=dict)
 
     def context(self, **changed: Any) -> TableContext:
         cursor = None if self.mode is SyncMode.FULL_REFRESH else self.cursor
         declared = DeclaredTable(
-            self.source.name, self.mode, cursor, self.primary_key, self.partition, schema_policy=self.policy
+            self.source.name,
+            self.mode,
+            cursor,
+            self.primary_key,
+            self.partition,
+            schema_policy=self.policy,
+            **self.declared,
         )
         return TableContext("s", declared, self.source, self.lake, self.budget, **(self.extra | changed))
 
