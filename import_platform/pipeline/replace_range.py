@@ -1,7 +1,7 @@
 """What a backfill replaces: the rows of its range, in whatever leaves hold them at the commit.
 
 Leaves inside the range go away whole. Of a leaf that holds the range and more, because it was merged back since the key
-was made, exactly the rows of the range go away.
+was made, exactly the rows of the range go away. What other writers brought since the pass began: see `newer_rows`.
 """
 
 from __future__ import annotations
@@ -52,11 +52,16 @@ class PartlyInRange:
         """path -> sorted positions, of the files that have such rows."""
         table, key = self._table, self._key
         partly = set(range_files(table, snapshot, key)) - set(whole_files(table, snapshot, key))
-        for path in sorted(partly - self._known.keys()):
-            self._known[path] = self._positions(path, snapshot.schema)
-        return {path: self._known[path] for path in sorted(partly) if self._known[path].size}
+        found = {path: self.positions(path, snapshot.schema) for path in sorted(partly)}
+        return {path: positions for path, positions in found.items() if positions.size}
 
-    def _positions(self, path: str, schema: pa.Schema) -> Positions:
+    def positions(self, path: str, schema: pa.Schema) -> Positions:
+        """Of the rows of one file that are in the range, sorted."""
+        if path not in self._known:
+            self._known[path] = self._read(path, schema)
+        return self._known[path]
+
+    def _read(self, path: str, schema: pa.Schema) -> Positions:
         table, partition = self._table, self._table.identity.partition
         assert not isinstance(partition, HashPartition)  # its only key is `all`, which covers every leaf
         dtype = schema.field(partition.column).type

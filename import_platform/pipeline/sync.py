@@ -26,6 +26,7 @@ from import_platform.core.table import SyncMode
 from import_platform.errors import ConfigError, ImportPlatformError, Overtaken
 from import_platform.io.ledger import record_rejected
 from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
+from import_platform.pipeline.backfill import BackfillFlush
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.flush import Flush, RangeChanged
@@ -213,7 +214,8 @@ class _Sync:
         if rejected:
             record_rejected(context.lake, self.table.spec.source, self.table.spec.name, attempt.id, rejected)
         try:
-            Flush(self.table, attempt, chunks, self.report, complete=complete, tail=tail).run()
+            flush = BackfillFlush if attempt.kind is AttemptKind.BACKFILL else Flush
+            flush(self.table, attempt, chunks, self.report, complete=complete, tail=tail).run()
         except (Overtaken, RangeChanged):
             self.table.staging.discard(attempt.id)
             raise

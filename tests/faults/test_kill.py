@@ -86,6 +86,18 @@ def test_a_backfill_killed_at_any_step_is_made_good_by_the_next(world, step):
     assert world.table().matches()
 
 
+@pytest.mark.parametrize("step", ["after checkpoint", "after claim", "before commit", "after commit"])
+def test_a_killed_backfill_that_goes_on_after_a_sync_keeps_the_newer_rows(world, step):
+    world.put(rows(range(1600)))
+    assert world.run()["error"] is None
+    world.put(without(world.rows, range(800, 900)))
+    assert world.run(step=step, backfill="2025-02") == -signal.SIGKILL
+    world.put(replaced(world.rows, rows([744, 1000, 850], day=1, text="newer")))
+    assert world.run().get("error") is None
+    assert world.run(backfill="2025-02").get("error") is None
+    assert world.table().matches()
+
+
 def test_a_sync_killed_again_and_again_gets_there(world):
     world.put(rows(range(ROWS)))
     killed = 0
