@@ -151,6 +151,39 @@ def maintain(
         command.run(screen, selection)
 
 
+rejected = typer.Typer(no_args_is_help=True, help="Show rows that did not fit their columns, and replay them.")
+app.add_typer(rejected, name="rejected")
+
+
+@rejected.command("list")
+def list_rejected(
+    context: typer.Context,
+    selection: Annotated[
+        str | None, typer.Argument(metavar="[SOURCE[/TABLE]]", help="One source or table; all when left out.")
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="ROWS", min=1, help="The newest so many.")] = 50,
+    json_lines: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object per row.")] = False,
+) -> None:
+    """Show the newest rejected rows with key, column and reason."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import rejected as command
+
+        command.show(screen, selection, limit_rows=limit)
+
+
+@rejected.command("replay")
+def replay_rejected(
+    context: typer.Context,
+    table: Annotated[str, typer.Argument(metavar="SOURCE/TABLE", help="One table, or a source for all of its tables.")],
+    json_lines: Json = False,
+) -> None:
+    """Put rejected rows that fit by now into the lake; those that do not stay listed."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import rejected as command
+
+        command.replay(screen, table)
+
+
 @app.command()
 def status(context: typer.Context, json_lines: Json = False) -> None:
     """Show every table: state, rows, bytes, leaves, last sync, cursor; and where lake and history lie."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from import_platform.cli.progress import observing
 from import_platform.cli.summary import conclude, reporting_failure
 from import_platform.cli.terminal import Terminal
-from import_platform.components.loading import load_sources
+from import_platform.components.loading import Catalog, load_sources
 from import_platform.core.report import Observer, SyncReport
 from import_platform.demo.server import source_for_commands
 from import_platform.errors import Interrupted
 from import_platform.io.lake import Lake
 from import_platform.jobs.launch import launch_backfill, launch_sync
+from import_platform.jobs.repartition_launch import launch_maintenance
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import read_settings
 
@@ -35,6 +36,18 @@ def backfill(screen: Terminal, table: str, keys: Sequence[str]) -> None:
 
     with source_for_commands(selection=[table]):
         _launch(screen, table, launch)
+
+
+def repair(
+    screen: Terminal, tables: Mapping[str, Sequence[str]], task: str, sources: Catalog
+) -> tuple[list[SyncReport], bool]:
+    """The reports of a repair of these tables, and whether it was interrupted."""
+    memory_budget(read_settings().memory)
+    try:
+        with observing(screen.err) as observer:
+            return launch_maintenance(tables, {"task": task}, sources=sources, observer=observer), False
+    except Interrupted as error:
+        return error.report or [], True
 
 
 def _launch(screen: Terminal, tables: str, launch: Callable[[Observer], list[SyncReport]]) -> None:

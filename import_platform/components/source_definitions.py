@@ -16,6 +16,7 @@ from dagster._utils.warnings import suppress_dagster_warnings
 from import_platform.assets.maintain_table import maintain_in_step
 from import_platform.assets.materialize import Outcome, materialize_table
 from import_platform.assets.metadata import found_schema
+from import_platform.assets.repair_table import REPAIRS, repair_in_step
 from import_platform.assets.table_asset import Dressing, description, table_asset
 from import_platform.checks import table_checks
 from import_platform.components.origin import Origin
@@ -73,7 +74,10 @@ def _maintain(config: SourceConfig) -> MaintainTable:
     def maintain(
         context: dg.OpExecutionContext, platform: PlatformResource, table: DeclaredTable, options: Mapping[str, Any]
     ) -> None:
-        maintain_in_step(context, platform, config.name, table, options)
+        if options["task"] in REPAIRS:
+            repair_in_step(context, platform, config, table, options)
+        else:
+            maintain_in_step(context, platform, config.name, table, options)
 
     return maintain
 

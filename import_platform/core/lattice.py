@@ -161,6 +161,8 @@ def _spelled(array: pa.Array, stored: pa.DataType) -> pa.Array:
         return text.set(~plain.fill_null(False), None).cast(_polars_type(stored), strict=False).to_arrow().cast(stored)
     if kind(stored) in ("integer", "float"):
         return text.cast(_polars_type(stored), strict=False).to_arrow().cast(stored)
+    if pa.types.is_binary(stored):
+        return text.str.decode("hex", strict=False).to_arrow().cast(stored)
     return pa.nulls(len(array), stored)
 
 

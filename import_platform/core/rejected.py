@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from import_platform.core.lattice import widened
+from import_platform.core.lattice import fitted, widened
 
 ROW_TEXT_MAX = 1 << 16
 """Characters of one value that a rejected row keeps; a longer one is cut and says so, and cannot be replayed."""
@@ -56,3 +57,23 @@ def cut(text: str | None) -> str | None:
     if text is None or len(text) <= ROW_TEXT_MAX:
         return text
     return f"{text[:ROW_TEXT_MAX]}{CUT}{len(text)} characters)"
+
+
+def spelled_rows(rows: Sequence[Mapping[str, str | None] | None], schema: pa.Schema) -> tuple[pa.RecordBatch, pa.Array]:
+    """Rejected rows read back in a schema, and a mask of those that fit it; the others have nulls.
+
+    Columns that a row does not name are null; those that the schema lacks are ignored. None fits nothing.
+    """
+    fit = pa.array([row is not None and not _is_cut(row) for row in rows], pa.bool_())
+    columns = []
+    for field in schema:
+        texts = pa.array([None if row is None else row.get(field.name) for row in rows], pa.string())
+        values, bad = fitted(texts, field.type)
+        columns.append(values)
+        if bad is not None:
+            fit = pc.and_not(fit, bad)
+    return pa.RecordBatch.from_arrays(columns, schema=schema), fit
+
+
+def _is_cut(row: Mapping[str, str | None]) -> bool:
+    return any(text is not None and len(text) > ROW_TEXT_MAX and CUT in text[ROW_TEXT_MAX:] for text in row.values())

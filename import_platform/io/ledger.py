@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from import_platform.core.rejected import RejectedRow
+from import_platform.errors import StoreUnavailable
 from import_platform.io.lake import Lake
 
 REJECTED_ROWS = pa.schema(
@@ -27,16 +31,48 @@ REJECTED_ROWS = pa.schema(
         ("recorded_at", pa.timestamp("us", "UTC")),
     ]
 )
+TRIES = 10
+BACKOFF_SECONDS = 0.05
+FORGET_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class RejectedId:
+    """What names one rejected row of a table in the ledger."""
+
+    attempt: str
+    chunk: int
+    row_number: int
 
 
 def record_rejected(
     lake: Lake, source: str, table: str, attempt: str, chunks: Sequence[tuple[int, Sequence[RejectedRow]]]
 ) -> None:
-    """Appends rejected rows to `_ops/rejected_rows`, once per (attempt, chunk) however often it is called."""
-    uri, options = f"{lake.uri}/_ops/rejected_rows", lake.store.storage_options
+    """Appends rejected rows to `_ops/rejected_rows`, once per (attempt, chunk) however often it is called.
+
+    Two processes may create the ledger at once: the loser looks again and appends.
+
+    Raises:
+        StoreUnavailable: the ledger could not be written.
+    """
+    for round_ in range(1, TRIES + 1):
+        try:
+            return _append(lake, source, table, attempt, chunks)
+        except (CommitFailedError, DeltaError, OSError) as error:
+            if round_ == TRIES:
+                raise _unwritten(lake) from error
+            time.sleep(BACKOFF_SECONDS * round_)
+    return None
+
+
+def _append(
+    lake: Lake, source: str, table: str, attempt: str, chunks: Sequence[tuple[int, Sequence[RejectedRow]]]
+) -> None:
     known: set[int] = set()
-    if DeltaTable.is_deltatable(uri, storage_options=options):
-        seen = pl.scan_delta(uri, storage_options=options).filter(pl.col("attempt") == attempt).select("chunk")
+    ledger = _ledger(lake)
+    if ledger is not None:
+        mine = (pl.col("source") == source) & (pl.col("table") == table) & (pl.col("attempt") == attempt)
+        seen = pl.scan_delta(ledger).filter(mine).select("chunk")
         known = set(seen.unique().collect()["chunk"].to_list())
     now = datetime.now(UTC)
     rows = [
@@ -57,4 +93,81 @@ def record_rejected(
         for number, row in enumerate(rejected)
     ]
     if rows:
-        write_deltalake(uri, pa.Table.from_pylist(rows, schema=REJECTED_ROWS), mode="append", storage_options=options)
+        data = pa.Table.from_pylist(rows, schema=REJECTED_ROWS)
+        write_deltalake(_uri(lake), data, mode="append", storage_options=lake.store.storage_options)
+
+
+def rejected_batches(lake: Lake, source: str, table: str | None, *, rows: int = 4096) -> Iterator[pa.RecordBatch]:
+    """The ledger's rows of a table, or of all tables of a source, in batches of REJECTED_ROWS' columns."""
+    ledger = _ledger(lake)
+    if ledger is None:
+        return
+    wanted = pl.scan_delta(ledger).filter(pl.col("source") == source)
+    if table is not None:
+        wanted = wanted.filter(pl.col("table") == table)
+    for frame in wanted.collect_batches(chunk_size=rows, maintain_order=True):
+        yield from frame.select(REJECTED_ROWS.names).to_arrow().cast(REJECTED_ROWS).to_batches(max_chunksize=rows)
+
+
+def latest_rejected(lake: Lake, source: str | None, table: str | None, *, limit: int) -> pl.DataFrame:
+    """The newest rejected rows, newest first, at most `limit`; of all sources where none is named."""
+    ledger = _ledger(lake)
+    if ledger is None:
+        return pl.DataFrame(pa.Table.from_pylist([], schema=REJECTED_ROWS))
+    found = pl.scan_delta(ledger)
+    for column, value in (("source", source), ("table", table)):
+        found = found if value is None else found.filter(pl.col(column) == value)
+    newest = found.sort("recorded_at", "attempt", "chunk", "row_number", descending=True).head(limit)
+    return newest.collect(engine="streaming")
+
+
+def count_rejected(lake: Lake, source: str | None, table: str | None) -> int:
+    """How many rows the ledger holds."""
+    ledger = _ledger(lake)
+    if ledger is None:
+        return 0
+    found = pl.scan_delta(ledger)
+    for column, value in (("source", source), ("table", table)):
+        found = found if value is None else found.filter(pl.col(column) == value)
+    return int(found.select(pl.len()).collect().item())
+
+
+def forget_rejected(lake: Lake, source: str, table: str, ids: Sequence[RejectedId]) -> None:
+    """Takes rows out of the ledger: they are in the lake now, or a newer version is.
+
+    Raises:
+        StoreUnavailable: the ledger could not be written; the rows are replayed once more the next time.
+    """
+    ledger = _ledger(lake)
+    if ledger is None:
+        return
+    for start in range(0, len(ids), FORGET_AT_ONCE):
+        some = ids[start : start + FORGET_AT_ONCE]
+        each = " OR ".join(
+            f"(attempt = {_literal(i.attempt)} AND chunk = {i.chunk} AND row_number = {i.row_number})" for i in some
+        )
+        try:
+            ledger.delete(f'source = {_literal(source)} AND "table" = {_literal(table)} AND ({each})')
+        except (CommitFailedError, DeltaError, OSError) as error:
+            raise _unwritten(lake) from error
+
+
+def _ledger(lake: Lake) -> DeltaTable | None:
+    options = lake.store.storage_options
+    if not DeltaTable.is_deltatable(_uri(lake), storage_options=options):
+        return None
+    return DeltaTable(_uri(lake), storage_options=options)
+
+
+def _uri(lake: Lake) -> str:
+    return f"{lake.uri}/_ops/rejected_rows"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _unwritten(lake: Lake) -> StoreUnavailable:
+    return StoreUnavailable(
+        "the ledger of rejected rows cannot be written", ledger=_uri(lake), remedy="Check the lake; then run it again."
+    )
