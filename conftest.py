@@ -11,6 +11,8 @@ SLOW = [
     TESTS / "demo",  # a whole demo each
     TESTS / "jobs",  # a Dagster run each
     TESTS / "faults",  # processes killed and started again
+    TESTS / "sources" / "test_mysql.py",  # a MariaDB
+    TESTS / "sources" / "test_mysql_contract.py",
     TESTS / "sources" / "test_postgres_contract.py",  # the contract runs on SQLite in `make check`
     TESTS / "pipeline" / "test_histories.py",
     TESTS / "pipeline" / "test_relayout.py",

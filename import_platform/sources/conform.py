@@ -7,7 +7,7 @@ value.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -42,6 +42,37 @@ def conform(
     keep = pa.array([position not in misfits for position in range(raw.num_rows)])
     kept = pa.RecordBatch.from_arrays([column.filter(keep) for column in columns], schema=schema)
     return kept, _rejected(raw, schema, misfits=misfits, key_of=key_of)
+
+
+def without_misfits(
+    columns: Sequence[tuple[pa.Array, Sequence[int]]],
+    schema: pa.Schema,
+    *,
+    key_of: Callable[[int], Mapping[str, str | None]],
+    row_of: Callable[[int], Sequence[Any]],
+) -> tuple[pa.RecordBatch, tuple[RejectedRow, ...]]:
+    """The batch of columns that come with the positions of values that did not fit, without those rows.
+
+    `key_of` and `row_of` give the primary key and the values of a row as the source sent them.
+    """
+    misfits: dict[int, pa.Field] = {}
+    for (_, bad), field in zip(columns, schema, strict=True):
+        for position in bad:
+            misfits.setdefault(position, field)
+    batch = pa.RecordBatch.from_arrays([array for array, _ in columns], schema=schema)
+    if not misfits:
+        return batch, ()
+    rejected = []
+    for position, field in sorted(misfits.items()):
+        values = dict(zip(schema.names, map(_readable, row_of(position)), strict=False))
+        reason = f"the value does not fit {_plain(field.type)}"
+        row = json.dumps({name: _cut(value) for name, value in values.items()}, ensure_ascii=False)
+        rejected.append(RejectedRow(key=key_of(position), column=field.name, reason=reason, row=row))
+    return batch.filter(pa.array([position not in misfits for position in range(batch.num_rows)])), tuple(rejected)
+
+
+def _readable(value: Any) -> str | None:
+    return value.decode("utf-8", errors="backslashreplace") if isinstance(value, bytes) else as_text(value)
 
 
 def keep_in_range(batch: pa.RecordBatch, range_: ColumnRange | None) -> pa.RecordBatch:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from import_platform.errors import ConfigError
+from import_platform.sources.mysql import MysqlSource
 from import_platform.sources.postgres import PostgresSource
 from import_platform.sources.protocol import Source
 from import_platform.sources.sqlite import SqliteSource
@@ -33,6 +34,12 @@ KINDS: Mapping[str, Kind] = {
         {"dsn": str},
         {"schemas": list},
         example='{kind: postgres, dsn: "{{ env.SHOP_DSN }}", schemas: [public]}',
+    ),
+    "mysql": Kind(
+        MysqlSource,
+        {"dsn": str},
+        {"schemas": list},
+        example='{kind: mysql, dsn: "{{ env.SHOP_DSN }}"}',
     ),
     "sqlite": Kind(SqliteSource, {"path": str}, {}, example="{kind: sqlite, path: data/shop.db}"),
 }

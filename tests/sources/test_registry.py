@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from import_platform.errors import ConfigError
+from import_platform.sources.mysql import MysqlSource
 from import_platform.sources.postgres import PostgresSource
 from import_platform.sources.registry import KINDS, check_connection_keys, open_source
 from import_platform.sources.sqlite import SqliteSource
@@ -17,6 +18,7 @@ from import_platform.sources.sqlite import SqliteSource
     [
         ({"kind": "postgres", "dsn": "postgresql://u:secret@h/d"}, PostgresSource),
         ({"kind": "postgres", "dsn": "host=h", "schemas": ["a", "b"]}, PostgresSource),
+        ({"kind": "mysql", "dsn": "mysql://u:secret@h/d"}, MysqlSource),
         ({"kind": "sqlite", "path": "no/such/file.db"}, SqliteSource),
     ],
 )
@@ -32,7 +34,7 @@ def test_a_source_is_opened_without_a_connection(connection: dict[str, Any], kin
     [
         ({}, "kind", "postgres"),
         ({"kind": "postgresql"}, "kind", "Did you mean postgres?"),
-        ({"kind": ["oracle"]}, "kind", "Allowed: postgres, sqlite"),
+        ({"kind": ["oracle"]}, "kind", "postgres"),
         ({"kind": "postgres"}, "dsn", "lacks a key"),
         ({"kind": "postgres", "dsn": ""}, "dsn", "lacks a key"),
         ({"kind": "postgres", "dsn": "hidden", "schema": ["x"]}, "schema", "Did you mean schemas?"),

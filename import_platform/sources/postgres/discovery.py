@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime
 
-import pyarrow as pa
-
-from import_platform.core import cursor
 from import_platform.core.table import ColumnInfo, TableInfo
 from import_platform.errors import ConfigError, ImportPlatformError
+from import_platform.sources.extremes import with_extremes
 from import_platform.sources.postgres.catalog import ColumnStatistics, PgColumn, PgTable, load_statistics, load_tables
 from import_platform.sources.postgres.session import PostgresSession
 from import_platform.sources.postgres.sql import column_reference, source
@@ -90,7 +86,7 @@ def _table_info(table: PgTable, rows: int, statistics: _Statistics, *, default: 
     for column in table.columns:
         info = column_info(column)
         found = statistics.get((table.schema, table.name, column.name))
-        columns.append(info if found is None else _with_extremes(info, found))
+        columns.append(info if found is None else with_extremes(info, found.values))
     return TableInfo(
         schema=table.schema,
         name=table.name,
@@ -100,25 +96,6 @@ def _table_info(table: PgTable, rows: int, statistics: _Statistics, *, default: 
         bytes_estimate=table.bytes,
         default_schema=default,
     )
-
-
-def _with_extremes(info: ColumnInfo, statistics: ColumnStatistics) -> ColumnInfo:
-    values = [value for value in (_canonical(text, info.type) for text in statistics.values) if value is not None]
-    if not values:
-        return info
-    ordered = sorted(values, key=lambda value: cursor.decode(value, info.type))
-    return replace(info, minimum=ordered[0], maximum=ordered[-1])
-
-
-def _canonical(text: str, dtype: pa.DataType) -> str | None:
-    """None for infinity and what lies outside of Python's calendar."""
-    try:
-        if pa.types.is_timestamp(dtype):
-            value = datetime.fromisoformat(text)
-            return cursor.encode(value if value.tzinfo else value.replace(tzinfo=UTC), dtype)
-        return date.fromisoformat(text).isoformat() if pa.types.is_date(dtype) else str(int(text))
-    except ValueError:
-        return None
 
 
 def _probe(session: PostgresSession, tables: Sequence[PgTable]) -> dict[int, tuple[int, _Statistics]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 
 from import_platform.core.layout import ColumnRange, can_push_down
+from import_platform.sources.clauses import range_condition, window_condition
 from import_platform.sources.postgres.catalog import PgColumn, PgTable
-from import_platform.sources.postgres.sql import column_reference, range_condition, typed_literal, window_condition
+from import_platform.sources.postgres.sql import column_reference, typed_literal
 from import_platform.sources.postgres.types import arrow_type, cursor_expression, is_text
 from import_platform.sources.protocol import CursorWindow
 

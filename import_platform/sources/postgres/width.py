@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from import_platform.core.budget import MIB, format_bytes
+from import_platform.core.budget import MIB
 from import_platform.core.rejected import RejectedRow
+from import_platform.sources.clauses import total
 from import_platform.sources.postgres.catalog import PgColumn, PgTable
-from import_platform.sources.postgres.sql import column_reference, total
+from import_platform.sources.postgres.sql import column_reference
 from import_platform.sources.postgres.types import expression
+from import_platform.sources.too_wide import wide_row
 
 _INLINE_ROW_MAX = 2 * MIB
 """A row without out-of-line values fits a block of 8 KiB, which pglz or lz4 expands to at most 255 times its size."""
@@ -73,13 +75,7 @@ class WidthCheck:
     def reject(self, raw: pa.RecordBatch, position: int, key: Mapping[str, str | None]) -> RejectedRow:
         text = str(raw.column(raw.num_columns - 1)[position].as_py())
         sizes = dict(zip(self.names, map(int, text.strip("{}").split(",")), strict=True))
-        widest = sorted(sizes, key=lambda name: -sizes[name])[:5]
-        listed = ", ".join(f"{name} {sizes[name]} B" for name in widest)
-        reason = (
-            f"the row has {format_bytes(sum(sizes.values()))} and at most {format_bytes(self.limit_bytes)} are fetched"
-            f" ({listed})"
-        )
-        return RejectedRow(key=key, column=widest[0], reason=reason, row=None)
+        return wide_row(sizes, limit_bytes=self.limit_bytes, key=key)
 
 
 def width_check(table: PgTable, columns: Sequence[PgColumn], limit_bytes: int | None) -> WidthCheck | None:

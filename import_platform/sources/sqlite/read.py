@@ -14,13 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from import_platform.core.budget import format_bytes
 from import_platform.core.rejected import RejectedRow
 from import_platform.sources.conform import as_text, keep_in_range
 from import_platform.sources.protocol import Page, ReadRequest, Token
 from import_platform.sources.sqlite.catalog import SqliteTable, lenient_text, quote
 from import_platform.sources.sqlite.predicates import conditions
 from import_platform.sources.sqlite.types import to_array
+from import_platform.sources.too_wide import wide_row
 
 _VALUE_BYTES = 16  # what a number or NULL weighs besides the bytes of text and blobs
 _ROWS_MAX = 100_000
@@ -178,11 +178,7 @@ class _Reader:
 
     def _wide_row(self, sizes: Sequence[int], key: dict[str, str | None]) -> RejectedRow:
         found = dict(zip(self._request.columns, sizes, strict=True))
-        widest = sorted(found, key=lambda name: -found[name])[:5]
-        listed = ", ".join(f"{name} {found[name]} B" for name in widest)
-        limit = format_bytes(self._request.row_bytes_max or 0)
-        reason = f"the row has {format_bytes(sum(sizes))} and at most {limit} are fetched ({listed})"
-        return RejectedRow(key=key, column=widest[0], reason=reason, row=None)
+        return wide_row(found, limit_bytes=self._request.row_bytes_max or 0, key=key)
 
 
 def _and(parts: Sequence[str]) -> str:

@@ -1,0 +1,3 @@
+from import_platform.sources.mysql.connector import MysqlSource
+
+__all__ = ["MysqlSource"]
