@@ -153,7 +153,9 @@ def _chosen_sync(
         return SyncMode.INCREMENTAL, declared.cursor, f"incremental by {declared.cursor}: that cursor is declared"
     if declared.cursor is not None:
         return SyncMode.APPEND, declared.cursor, f"append by {declared.cursor}: that cursor is declared, without a key"
-    cursor = _updated_column(info)
+    if info.cursors and primary_key:
+        return SyncMode.INCREMENTAL, info.cursors[0], f"incremental by {info.cursors[0]}: the source gives changes by it"
+    cursor = _updated_column(info) if info.cursors is None else None
     if primary_key and cursor is not None:
         reason = f"incremental by {cursor}: never null and named as applications name the time of the last change"
         return SyncMode.INCREMENTAL, cursor, f"{reason} (deleted rows stay until a full refresh)"
@@ -164,7 +166,7 @@ def _chosen_sync(
 
 def _cursor_for(mode: SyncMode, info: TableInfo, primary_key: tuple[str, ...]) -> str | None:
     """What a sync goes by where no cursor is declared; an append may also go by a growing integer key."""
-    updated = _updated_column(info)
+    updated = info.cursors[0] if info.cursors else _updated_column(info)
     if updated is not None or mode is SyncMode.INCREMENTAL:
         return updated
     created = created_column(info)

@@ -92,6 +92,8 @@ class TableInfo:
     """One table as the source describes it; estimates are the source's own and may be -1 for unknown.
 
     `schema` is "" where the source has no schemas. `name_in_lake` is the asset and folder name before escaping.
+    `cursors` are the columns by which the source can give changes only; None: by any. Columns of a `sampled` table are
+    those seen so far, and a read may meet more or wider ones (`sources.protocol.ColumnsGrew`).
     """
 
     schema: str
@@ -101,6 +103,8 @@ class TableInfo:
     row_estimate: int = -1
     bytes_estimate: int = -1
     default_schema: bool = True
+    cursors: tuple[str, ...] | None = None
+    sampled: bool = False
 
     @property
     def name_in_lake(self) -> str:

@@ -176,6 +176,11 @@ class Staging:
             for index in range(reader.num_record_batches):
                 yield reader.get_batch(index)
 
+    def schema(self, attempt_id: str, checkpoint: Checkpoint) -> pa.Schema:
+        """The columns that a chunk with rows was staged with."""
+        with self._store.open_input(f"{self._data(attempt_id, checkpoint)}.arrow") as file:
+            return ipc.open_file(file).schema
+
     def rejected(self, attempt_id: str, checkpoint: Checkpoint) -> list[RejectedRow]:
         if not checkpoint.rejected_rows:
             return []

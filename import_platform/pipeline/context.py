@@ -10,6 +10,7 @@ from import_platform.core.budget import MemoryBudget
 from import_platform.core.choose import resolve
 from import_platform.core.identity import PROPERTY, Identity, check_identity, identity_from_json
 from import_platform.core.report import Observer, Silent
+from import_platform.core.sampled import with_known
 from import_platform.core.table import DeclaredTable, TableSpec
 from import_platform.errors import ConfigError
 from import_platform.io.delta import DeltaLog, Snapshot
@@ -118,7 +119,8 @@ def open_table(context: TableContext) -> OpenTable:
     found = context.source.discover([name])
     if not found:
         raise _unknown(context)
-    spec = resolve(context.source_name, declared, found[0])
+    info = found[0] if snapshot is None else with_known(found[0], snapshot.schema)
+    spec = resolve(context.source_name, declared, info)
     if stored is not None:
         check_identity(stored, spec)
     identity = Identity(spec.partition, stored.primary_key if stored is not None else spec.primary_key)

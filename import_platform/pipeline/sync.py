@@ -12,6 +12,7 @@ from import_platform.core.budget import key_row_bytes
 from import_platform.core.cursor import CursorValue, later
 from import_platform.core.layout import validate
 from import_platform.core.report import Status, SyncReport
+from import_platform.core.sampled import with_known
 from import_platform.core.state import (
     Attempt,
     AttemptKind,
@@ -31,7 +32,8 @@ from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.flush import Flush, RangeChanged
 from import_platform.pipeline.replace_range import range_files
-from import_platform.sources.protocol import Ceiling, TokenExpired
+from import_platform.pipeline.sampled import as_staged, grown
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, TokenExpired
 
 RESUME_WITHIN = timedelta(days=7)
 FLUSH_CHUNKS = 16
@@ -117,6 +119,7 @@ class _Sync:
             attempt = self._begun(state)
         if attempt is None:
             return
+        self.table = as_staged(self.table, attempt, done)
         try:
             self._extract_and_flush(attempt, done, state)
         except TokenExpired as error:
@@ -155,14 +158,20 @@ class _Sync:
         context = self.table.context
         pending = [c for c in done if c.number > state.progress.get(attempt.id, 0)]
         tail = [h for c in done for h in c.tail]
-        extract = Extract(
-            self.table, attempt, state, done, self.report, deadline=time.monotonic() + context.max_run_seconds
-        )
-        for checkpoint in extract:
-            pending.append(checkpoint)
-            tail += checkpoint.tail
-            if self._in_parts and self._enough(pending):
-                pending = self._flush_whole(attempt, pending)
+        deadline = time.monotonic() + context.max_run_seconds
+        extract = Extract(self.table, attempt, state, done, self.report, deadline=deadline)
+        while True:
+            try:
+                for checkpoint in extract:
+                    done = [checkpoint]
+                    pending.append(checkpoint)
+                    tail += checkpoint.tail
+                    if self._in_parts and self._enough(pending):
+                        pending = self._flush_whole(attempt, pending)
+                break
+            except ColumnsGrew as error:
+                self.table = grown(self.table, with_known(error.table, self.table.spec.info.arrow_schema))
+                extract = Extract(self.table, attempt, state, done, self.report, deadline=deadline)
         if extract.ended and self._same(attempt, pending, state):
             self.table.staging.discard(attempt.id)
             return
@@ -228,7 +237,8 @@ class _Sync:
         for attempt in reversed(staging.attempts()):
             if self._unrelated(attempt) and now - attempt.started_at < RESUME_WITHIN:
                 continue
-            fresh = now - attempt.started_at < RESUME_WITHIN and attempt.columns == self._columns
+            known = self.table.spec.info.sampled or attempt.columns == self._columns
+            fresh = now - attempt.started_at < RESUME_WITHIN and known
             open_ = not is_finished(attempt, state) and not is_overtaken(attempt, state)
             if attempt.kind is AttemptKind.BACKFILL:
                 fresh = fresh and attempt.ceiling == self._backfill_ceiling(state)

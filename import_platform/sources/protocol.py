@@ -12,7 +12,7 @@ from import_platform.core.cursor import CursorValue
 from import_platform.core.layout import ColumnRange
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.table import TableInfo
-from import_platform.errors import SourceUnavailable
+from import_platform.errors import RetryableError, SourceUnavailable
 
 Token = Mapping[str, Any]
 """A JSON object, opaque outside its connector: where to go on after a page."""
@@ -20,6 +20,21 @@ Token = Mapping[str, Any]
 
 class TokenExpired(SourceUnavailable):
     """A token's place is gone (a keyless table was rewritten): drop the pages and read from the beginning."""
+
+
+class ColumnsGrew(RetryableError):
+    """A read of a `sampled` table met a new column or a wider type: read on from the last token with `table`.
+
+    The source keeps what it had fetched, so that nothing is asked for twice.
+    """
+
+    table: TableInfo
+
+    @classmethod
+    def to(cls, table: TableInfo) -> ColumnsGrew:
+        error = cls("the table has more or wider columns than were known", table=table.name)
+        error.table = table
+        return error
 
 
 @dataclass(frozen=True)

@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from import_platform.errors import ConfigError
 from import_platform.sources.mysql import MysqlSource
 from import_platform.sources.postgres import PostgresSource
 from import_platform.sources.protocol import Source
+from import_platform.sources.rest import declaration as rest_declaration
 from import_platform.sources.sqlite import SqliteSource
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A connector and the keys of its `connection:` but for `kind`, each with the Python type of its value."""
+    """A connector and the keys of its `connection:` but for `kind`, each with the Python type of its value.
+
+    `check` raises ConfigError for what stands below those keys, with templates of the environment still in it.
+    """
 
     connect: Callable[[Mapping[str, Any]], Source]
     required: Mapping[str, type]
     optional: Mapping[str, type]
     example: str
+    check: Callable[[Mapping[str, Any]], Any] | None = None
 
     @property
     def keys(self) -> dict[str, type]:
         return {**self.required, **self.optional}
 
 
+def _late(module: str, name: str) -> Callable[[Mapping[str, Any]], Source]:
+    """A connector whose libraries take a second to import, so that only who opens such a source waits for them."""
+
+    def connect(connection: Mapping[str, Any]) -> Source:
+        source: Source = getattr(import_module(f"import_platform.sources.{module}"), name)(connection)
+        return source
+
+    return connect
+
+
 KINDS: Mapping[str, Kind] = {
+    "rest": Kind(
+        _late("rest.connector", "RestSource"),
+        {"client": dict, "resources": Sequence},
+        {"resource_defaults": dict},
+        example="{kind: rest, client: {base_url: https://api.example.com}, resources: [{name: customers, ...}]}",
+        check=rest_declaration.parse,
+    ),
     "postgres": Kind(
         PostgresSource,
         {"dsn": str},
@@ -95,15 +118,22 @@ def check_connection_keys(connection: Mapping[str, Any]) -> Kind:
                 "a key of the connection has the wrong type",
                 key=key,
                 found=type(connection[key]).__name__,
-                allowed="list of text" if expected is list else "text",
+                allowed=_ALLOWED.get(expected, "text"),
                 remedy=_example(found),
             )
+    if kind.check is not None:
+        kind.check(connection)
     return kind
+
+
+_ALLOWED: Mapping[Any, str] = {list: "list of text", dict: "mapping", Sequence: "list"}
 
 
 def _is_a(value: object, expected: type) -> bool:
     if expected is list:
         return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(item, str) for item in value)
+    if expected is Sequence:
+        return isinstance(value, (list, tuple))
     return isinstance(value, expected)
 
 

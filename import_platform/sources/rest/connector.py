@@ -1,0 +1,145 @@
+"""The connector of kind `rest`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from import_platform.core.cursor import encode
+from import_platform.core.layout import ALL, ColumnRange
+from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
+from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ReadRequest
+from import_platform.sources.rest.client import Fetched, Listing, RestClient
+from import_platform.sources.rest.declaration import Resource, RestApi, parse
+from import_platform.sources.rest.read import DONE, Pass
+from import_platform.sources.rest.shape import declared_shape, shape_of
+from import_platform.sources.rest.typing import as_rows, convert
+from import_platform.sources.rest.waiting import Patience
+from import_platform.sources.rest.window import check_cursor
+
+
+class RestSource:
+    """The lists of one API as tables. Opens no connection before the first call."""
+
+    kind = "rest"
+
+    def __init__(self, connection: Mapping[str, Any]) -> None:
+        self.api: RestApi = parse(connection)
+        self._client = RestClient(self.api)
+        self._patience = Patience()
+        self._passes: dict[str, Pass] = {}
+
+    def __repr__(self) -> str:
+        return f"RestSource({urlsplit(self.api.client.base_url).netloc!r}, {len(self.api.resources)} tables)"
+
+    def check(self) -> str:
+        """One page of the first list that has no parent."""
+        resource = next((r for r in self.api.resources if r.parent is None), self.api.resources[0])
+        rows = len(self._first_answer(resource).rows)
+        host = urlsplit(self.api.client.base_url).netloc
+        return f"HTTP API at {host}, {len(self.api.resources)} tables; {resource.name} answers with {rows} rows"
+
+    def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
+        """Declared columns and those of the first page; in name order."""
+        wanted = [r for r in self.api.resources if names is None or r.name in names]
+        return sorted((self._described(resource) for resource in wanted), key=lambda info: info.name)
+
+    def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
+        """The newest row's value where the newest come first, else the API's clock. Never settled: APIs are late."""
+        resource, column = self._resource(table), table.column(cursor)
+        if column is None:
+            raise SourceRejected(
+                "no row of the API has this field",
+                table=table.name,
+                column=cursor,
+                remedy="Correct cursor_path, or declare the column.",
+            )
+        incremental = resource.endpoint.incremental
+        check_cursor(incremental, cursor, column.type)
+        if incremental is not None and incremental.column == cursor and incremental.row_order == "desc":
+            return self._newest(resource, table, cursor)
+        now = self._client.server_now()
+        return Ceiling(encode(now if pa.types.is_timestamp(column.type) else now.date(), column.type))
+
+    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
+        """By reading: few APIs count."""
+        request = ReadRequest(table, tuple(c.name for c in table.columns), table.primary_key, window)
+        return sum(page.batch.num_rows for page in self.read(request))
+
+    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
+        raise SourceUnavailable(
+            "an API does not count its rows by range", table=table.name, remedy="Sync the table; the lake counts then."
+        )
+
+    def base_keys(
+        self, table: TableInfo, partition: PartitionSpec, *, limit: int, timeout_seconds: float
+    ) -> list[str] | None:
+        """None: what an API holds is only known by reading it."""
+        return [ALL] if isinstance(partition, HashPartition) else None
+
+    def read(self, request: ReadRequest) -> Iterator[Page]:
+        """In the API's own order; every page has a token."""
+        if request.after == DONE:
+            return
+        resource = self._resource(request.table)
+        reading = self._held(request) or Pass(self._client, resource, request)
+        has_grown = False
+        try:
+            yield from reading.pages(request)
+        except ColumnsGrew:
+            has_grown = True
+            raise
+        finally:
+            if has_grown:
+                self._passes[resource.name] = reading
+            else:
+                reading.close()
+
+    def close(self) -> None:
+        for reading in self._passes.values():
+            reading.close()
+        self._client.close()
+
+    def _held(self, request: ReadRequest) -> Pass | None:
+        """The pass that stopped at this very token because columns grew."""
+        held = self._passes.pop(request.table.name, None)
+        if held is not None and held.token != request.after:
+            held.close()
+            return None
+        return held
+
+    def _resource(self, table: TableInfo) -> Resource:
+        found = self.api.resource(table.name)
+        if found is None:
+            raise SourceRejected(
+                "the declaration has no such resource", table=table.name, remedy="Declare it under resources."
+            )
+        return found
+
+    def _described(self, resource: Resource) -> TableInfo:
+        shape = declared_shape(resource)
+        shape = shape.grown(as_rows(self._first_answer(resource).rows))
+        table = shape.table()
+        missing = [name for name in resource.primary_key if table.column(name) is None]
+        if missing and table.columns:
+            raise ConfigError(
+                "no row of the API has a field of the primary key",
+                table=resource.name,
+                column=missing[0],
+                remedy="Correct primary_key.",
+            )
+        return table
+
+    def _first_answer(self, resource: Resource, params: Mapping[str, Any] | None = None) -> Fetched:
+        listing = Listing(resource, resource.endpoint.path, {**resource.endpoint.params, **(params or {})})
+        return next(self._client.pages(listing, self._patience), Fetched([], None, 0, 0))
+
+    def _newest(self, resource: Resource, table: TableInfo, cursor: str) -> Ceiling | None:
+        rows = as_rows(self._first_answer(resource).rows)
+        column = next(c for c in shape_of(resource, table).columns if c.name == cursor)
+        values = [v for v in convert(rows, [column]).arrays[0].to_pylist() if v is not None] if rows else []
+        return Ceiling(encode(max(values), column.type)) if values else None

@@ -1,0 +1,374 @@
+"""What a `connection: {kind: rest, ...}` may say. The words are those of dlt's `rest_api` configuration.
+
+    client:             base_url, headers, auth, paginator, response_actions, rate_limit, timeout, parallel
+    resource_defaults:  a resource whose keys the others start from
+    resources:          name, endpoint (path, method, params, json, data_selector, paginator, incremental, ...),
+                        primary_key, columns, include_from_parent
+
+Reading it needs neither dlt nor a secret: templates of the environment may still stand in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from import_platform.errors import ConfigError
+from import_platform.sources.rest.columns import DeclaredColumn, declared_columns
+
+PLACEHOLDER = re.compile(r"\{resources\.([A-Za-z_][A-Za-z0-9_]*)\.([^{}]+)\}")
+"""A field of the parent's row in a path or parameter: `invoices/{resources.invoices.id}/lines`."""
+
+_ENV = re.compile(r"\{\{.*?\}\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Words(BaseModel):
+    # Input is hidden because pydantic would otherwise quote what may be a secret.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Auth(_Words):
+    """How requests prove who asks. `{token: ...}` alone is a bearer token."""
+
+    type: Literal["bearer", "http_basic", "api_key", "oauth2_client_credentials"] = "bearer"
+    token: str | None = Field(None, repr=False)
+    username: str | None = None
+    password: str = Field("", repr=False)
+    api_key: str | None = Field(None, repr=False)
+    name: str = "Authorization"
+    location: Literal["header", "query", "param"] = "header"
+    access_token_url: str | None = None
+    client_id: str | None = Field(None, repr=False)
+    client_secret: str | None = Field(None, repr=False)
+    access_token_request_data: Mapping[str, Any] = Field(default_factory=dict, repr=False)
+    default_token_expiration: int = 3600
+
+    @model_validator(mode="after")
+    def _complete(self) -> Auth:
+        needs = {
+            "bearer": ("token",),
+            "http_basic": ("username",),
+            "api_key": ("api_key",),
+            "oauth2_client_credentials": ("access_token_url", "client_id", "client_secret"),
+        }[self.type]
+        missing = [name for name in needs if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"auth of type {self.type} needs {' and '.join(missing)}")
+        return self
+
+
+class Paginator(_Words):
+    """How the next page is asked for. Keys that a type does not know are refused when the source is loaded."""
+
+    type: Literal[
+        "auto", "single_page", "page_number", "offset", "cursor", "header_cursor", "header_link", "json_link"
+    ] = "auto"
+    base_page: int = 0
+    page: int | None = None
+    page_param: str | None = None
+    page_body_path: str | None = None
+    maximum_page: int | None = None
+    limit: int | None = None
+    offset: int = 0
+    offset_param: str | None = None
+    offset_body_path: str | None = None
+    limit_param: str | None = None
+    limit_body_path: str | None = None
+    maximum_offset: int | None = None
+    total_path: str | None = None
+    stop_after_empty_page: bool | None = None
+    has_more_path: str | None = None
+    cursor_path: str | None = None
+    cursor_param: str | None = None
+    cursor_body_path: str | None = None
+    cursor_key: str | None = None
+    links_next_key: str | None = None
+    next_url_path: str | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Paginator:
+        allowed = PAGINATOR_KEYS[self.type]
+        foreign = sorted(self.model_fields_set - {"type", *allowed})
+        if foreign:
+            raise ValueError(
+                f"paginator {self.type} does not know {foreign[0]}; it knows {', '.join(allowed) or 'none'}"
+            )
+        if self.type == "offset" and self.limit is None:
+            raise ValueError("paginator offset needs limit, the rows of a page")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """What was said, for dlt's paginator of this type."""
+        return {name: getattr(self, name) for name in self.model_fields_set - {"type"}}
+
+
+_RANGE_KEYS = ("total_path", "stop_after_empty_page", "has_more_path")
+PAGINATOR_KEYS: Mapping[str, tuple[str, ...]] = {
+    "auto": (),
+    "single_page": (),
+    "page_number": ("base_page", "page", "page_param", "page_body_path", "maximum_page", *_RANGE_KEYS),
+    "offset": (
+        *("limit", "offset", "offset_param", "offset_body_path", "limit_param", "limit_body_path", "maximum_offset"),
+        *_RANGE_KEYS,
+    ),
+    "cursor": ("cursor_path", "cursor_param", "cursor_body_path", "stop_after_empty_page", "has_more_path"),
+    "header_cursor": ("cursor_key", "cursor_param"),
+    "header_link": ("links_next_key",),
+    "json_link": ("next_url_path",),
+}
+
+
+class Incremental(_Words):
+    """The field that orders changes, and the parameters that ask for changes only.
+
+    `row_order: desc` says that the newest rows come first. `lag` seconds are read again by every sync, for APIs that
+    show a change late. Without `start_param` the API gives everything and older rows are left out here.
+    """
+
+    cursor_path: str
+    initial_value: str | int | None = None
+    start_param: str | None = None
+    end_param: str | None = None
+    format: str = "iso"
+    start_exclusive: bool = False
+    row_order: Literal["asc", "desc"] | None = None
+    lag: float = Field(0, ge=0)
+
+    @field_validator("format")
+    @classmethod
+    def _format(cls, text: str) -> str:
+        if text in ("iso", "date", "epoch", "epoch_ms") or "%" in text:
+            return text
+        raise ValueError("format must be iso, date, epoch, epoch_ms or a pattern such as %Y-%m-%d %H:%M")
+
+    @property
+    def column(self) -> str:
+        return self.cursor_path.removeprefix("$.")
+
+
+class ResponseAction(_Words):
+    """What an answer means. The first that matches decides; without `status_code` any 2xx answer is looked at too.
+
+    ignore: the table ends here without an error. retry: as a busy server. reject: the owner has to act.
+    expired: the page token is no longer known.
+    """
+
+    status_code: int | str | None = None
+    content: str | None = None
+    json_path: str | None = None
+    action: Literal["ignore", "retry", "reject", "expired"]
+    message: str = ""
+
+    @model_validator(mode="after")
+    def _something(self) -> ResponseAction:
+        if self.status_code is None and self.content is None and self.json_path is None:
+            raise ValueError("a response action needs status_code, content or json_path")
+        return self
+
+
+class RateLimit(_Words):
+    """At most `requests` in `per_seconds`, shared by all tables of the API on this machine; `burst` at once."""
+
+    requests: float = Field(gt=0)
+    per_seconds: float = Field(1.0, gt=0)
+    burst: float | None = Field(None, ge=1)
+
+
+def _typed(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+AuthWords = Annotated[Auth, BeforeValidator(_typed)]
+PaginatorWords = Annotated[Paginator, BeforeValidator(_typed)]
+
+
+class Client(_Words):
+    """How the API is reached, for all of its tables."""
+
+    base_url: str
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    auth: AuthWords | None = None
+    paginator: PaginatorWords | None = None
+    response_actions: tuple[ResponseAction, ...] = ()
+    rate_limit: RateLimit | None = None
+    timeout: float = Field(60, gt=0, description="seconds without a byte before a request is tried again")
+    retries: int = Field(6, ge=0, le=20)
+    retry_after_max: float = Field(900, ge=0, description="seconds that one Retry-After may ask for")
+    parallel: int = Field(8, ge=1, le=64, description="requests at a time for children of a parent")
+    allowed_hosts: tuple[str, ...] = ()
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, text: str) -> str:
+        if not _ENV.search(text) and not re.match(r"https?://[^/]", text):
+            raise ValueError("base_url must begin with https:// or http://")
+        return text
+
+
+class Endpoint(_Words):
+    """One list of the API, or one list per row of a parent."""
+
+    path: str
+    method: Literal["GET", "POST", "get", "post"] = "GET"
+    params: Mapping[str, Any] = Field(default_factory=dict, repr=False)
+    json_body: Mapping[str, Any] | None = Field(None, alias="json", repr=False)
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    data_selector: str | None = None
+    empty_when_absent: bool = False
+    paginator: PaginatorWords | None = None
+    incremental: Incremental | None = None
+    response_actions: tuple[ResponseAction, ...] = ()
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, text: str) -> str:
+        if re.match(r"[a-z]+://", text):
+            raise ValueError("path is relative to base_url")
+        return text
+
+
+def _keys(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class Resource(_Words):
+    """One table. `parent` is found from `{resources.<parent>.<field>}` in the path or a resolved parameter."""
+
+    name: str
+    endpoint: Endpoint
+    primary_key: Annotated[tuple[str, ...], BeforeValidator(_keys)] = ()
+    columns: Annotated[tuple[DeclaredColumn, ...], BeforeValidator(declared_columns)] = ()
+    include_from_parent: tuple[str, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, text: str) -> str:
+        if not _NAME.fullmatch(text):
+            raise ValueError("a resource's name is made of letters, digits and _")
+        return text
+
+    @property
+    def parent(self) -> str | None:
+        return next((name for name, _ in self.parent_fields), None)
+
+    @property
+    def parent_fields(self) -> tuple[tuple[str, str], ...]:
+        """(parent, field) of every value that a request takes from the parent's row."""
+        texts = [self.endpoint.path, *(v for v in self.endpoint.params.values() if isinstance(v, str))]
+        found = [match.groups() for text in texts for match in PLACEHOLDER.finditer(text)]
+        resolved = [(p["resource"], p["field"]) for p in self.endpoint.params.values() if _is_resolve(p)]
+        return tuple(dict.fromkeys([*((a, b) for a, b in found), *resolved]))
+
+
+class RestApi(_Words):
+    """The whole declaration of an API."""
+
+    client: Client
+    resources: tuple[Resource, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _parents_exist(self) -> RestApi:
+        names = [resource.name for resource in self.resources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"resources lists {', '.join(twice)} more than once")
+        for resource in self.resources:
+            parents = {parent for parent, _ in resource.parent_fields}
+            if len(parents) > 1:
+                raise ValueError(f"{resource.name} names {len(parents)} parents; a table has one")
+            unknown = sorted(parents - set(names))
+            if unknown or resource.name in parents:
+                raise ValueError(f"{resource.name} has a parent that is no other resource: {(unknown or names)[0]}")
+            if resource.include_from_parent and not parents:
+                raise ValueError(f"{resource.name} has include_from_parent but no parent")
+        return self
+
+    def resource(self, name: str) -> Resource | None:
+        return next((each for each in self.resources if each.name == name), None)
+
+
+def parse(connection: Mapping[str, Any]) -> RestApi:
+    """The declaration with defaults filled in.
+
+    Raises:
+        ConfigError: the sentence names the key; values are not shown.
+    """
+    defaults = connection.get("resource_defaults") or {}
+    resources = connection.get("resources")
+    if not isinstance(defaults, Mapping):
+        raise ConfigError(
+            "resource_defaults is not a mapping", key="resource_defaults", remedy="Write what all resources share."
+        )
+    if not isinstance(resources, Sequence) or isinstance(resources, str):
+        raise ConfigError("resources is not a list", key="resources", remedy="Write resources: [{name: ...}].")
+    try:
+        return RestApi.model_validate(
+            {"client": connection.get("client"), "resources": [_merged(defaults, each) for each in resources]}
+        )
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "connection"
+        raise ConfigError(
+            first["msg"].removeprefix("Value error, "), key=place, remedy="See docs/rest.md for the words."
+        ) from None
+
+
+def _merged(defaults: Mapping[str, Any], resource: Any) -> Any:
+    if isinstance(resource, str):
+        resource = {"name": resource}
+    if not isinstance(resource, Mapping):
+        return resource
+    merged = _deep(_endpoint_as_mapping(defaults), _endpoint_as_mapping(resource))
+    endpoint = _incremental_moved(merged.get("endpoint"))
+    merged = merged if endpoint is None else {**merged, "endpoint": endpoint}
+    if "name" in merged and (endpoint is None or (isinstance(endpoint, dict) and "path" not in endpoint)):
+        merged["endpoint"] = {**(endpoint or {}), "path": str(merged["name"])}
+    return {key: value for key, value in merged.items() if key not in _TOLERATED}
+
+
+def _endpoint_as_mapping(resource: Mapping[str, Any]) -> dict[str, Any]:
+    endpoint = resource.get("endpoint")
+    return {**resource, "endpoint": {"path": endpoint}} if isinstance(endpoint, str) else dict(resource)
+
+
+def _incremental_moved(endpoint: Any) -> Any:
+    """dlt also lets a parameter itself be incremental; here that is said in one place."""
+    params = endpoint.get("params") if isinstance(endpoint, Mapping) else None
+    if not isinstance(params, Mapping):
+        return endpoint
+    kept, incremental = {}, dict(endpoint.get("incremental") or {})
+    for name, value in params.items():
+        if isinstance(value, Mapping) and value.get("type") == "incremental":
+            incremental |= {key: said for key, said in value.items() if key != "type"} | {"start_param": name}
+        elif isinstance(value, str) and value in _START:
+            incremental["start_param"] = name
+        elif isinstance(value, str) and value in _END:
+            incremental["end_param"] = name
+        else:
+            kept[name] = value
+    return {**endpoint, "params": kept, **({"incremental": incremental} if incremental else {})}
+
+
+_START = ("{incremental.start_value}", "{incremental.last_value}")
+_END = ("{incremental.end_value}",)
+
+
+def _deep(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        mine = merged.get(key)
+        both = isinstance(mine, Mapping) and isinstance(value, Mapping)
+        merged[key] = _deep(mine, value) if both and key != "paginator" else value  # type: ignore[arg-type]
+    return merged
+
+
+def _is_resolve(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get("type") == "resolve" and {"resource", "field"} <= set(value)
+
+
+_TOLERATED = ("write_disposition", "max_table_nesting", "parallelized", "selected", "table_name", "merge_key")
+"""dlt's words for what the platform decides by itself or in `tables:`; a configuration that has them still loads."""

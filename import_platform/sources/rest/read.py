@@ -1,0 +1,187 @@
+"""One pass over one list: answers gathered into pages, each with the token of the answer after it.
+
+A token is `{"page": what the next request differs in, "last": cursor value}` or `{"done": true}`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from import_platform.core.cursor import CursorValue, encode
+from import_platform.core.layout import in_range
+from import_platform.core.rejected import RejectedRow
+from import_platform.errors import SourceRejected
+from import_platform.sources.protocol import ColumnsGrew, CursorWindow, Page, ReadRequest, Token, TokenExpired
+from import_platform.sources.rest.client import Fetched, Listing, RestClient
+from import_platform.sources.rest.declaration import Resource
+from import_platform.sources.rest.prefetch import Ended, Prefetch
+from import_platform.sources.rest.shape import Shape, converted, fitting_batch, shape_of, split_wide
+from import_platform.sources.rest.typing import Row, as_rows
+from import_platform.sources.rest.window import inside, is_past, window_params
+
+GROUP_ROWS, GROUP_SECONDS = 2000, 0.5
+"""Answers are made columns together: the work per batch would cost as much as that per row for 100 rows."""
+POLL_SECONDS = 1.0
+DONE: Token = {"done": True}
+BODY_BYTES_LEAST = 16 << 20
+
+
+@dataclass
+class _Group:
+    """Rows that are gathered and not yet given. Mutable: it lives from one page to the next."""
+
+    rows: list[Row]
+    bytes: int
+    started: float
+
+
+class Pass:
+    """Answers of one list from a token on. It outlives the generator that reads it where columns grow in between."""
+
+    def __init__(self, client: RestClient, resource: Resource, request: ReadRequest) -> None:
+        self.token: Token | None = request.after
+        self._resource = resource
+        self._request = request
+        self._client = client
+        self._large_bytes = request.page_bytes
+        self._group = _Group([], 0, 0.0)
+        self._seen: set[str] = set()
+        self._last_hash: int | None = None
+        self._next: Token = DONE
+        self._is_retried = False
+        self._prefetch = self._begin(request.after)
+
+    def pages(self, request: ReadRequest) -> Iterator[Page]:
+        """Raises ColumnsGrew: the rows are kept, and come when the pass is read again with the table that it names."""
+        shape = shape_of(self._resource, request.table)
+        ended = False
+        while not ended:
+            ended = self._gather()
+            if self._group.rows:
+                page, is_last = self._page(shape, request, token=self._next)
+                self.token, self._group = page.token, _Group([], 0, 0.0)
+                yield page
+                if is_last:
+                    break
+            elif not ended:
+                yield Page(_empty(shape, request), self.token)
+        if self.token != DONE:
+            self.token = DONE
+            yield Page(_empty(shape, request), DONE)
+
+    def close(self) -> None:
+        self._prefetch.close()
+
+    def _begin(self, after: Token | None, params: Mapping[str, Any] | None = None) -> Prefetch:
+        request, resource = self._request, self._resource
+        column = request.table.column(request.window.column) if request.window else None
+        asked = window_params(resource.endpoint.incremental, request.window, column.type if column else None)
+        listing = Listing(
+            resource,
+            resource.endpoint.path,
+            {**resource.endpoint.params, **asked, **(params or {})},
+            after.get("page") if after else None,
+            max(request.row_bytes_max or 0, BODY_BYTES_LEAST),
+        )
+        return Prefetch(lambda patience: self._client.pages(listing, patience), large_bytes=self._large_bytes)
+
+    def _gather(self) -> bool:
+        """Adds answers to the group until it is worth a page; True when there are no more."""
+        group = self._group
+        while len(group.rows) < GROUP_ROWS and group.bytes < self._large_bytes:
+            if group.rows and time.monotonic() - group.started > GROUP_SECONDS:
+                return False
+            try:
+                answer = self._prefetch.get(timeout_seconds=POLL_SECONDS)
+            except Ended:
+                return True
+            except TokenExpired as error:
+                self._prefetch = self._after_expiry(error)
+                continue
+            if answer is None:
+                return False
+            self._check(answer)
+            group.rows += as_rows(answer.rows)
+            group.bytes += answer.body_bytes
+            group.started = group.started or time.monotonic()
+            self._next = DONE if answer.next is None else {"page": answer.next}
+        return False
+
+    def _after_expiry(self, error: TokenExpired) -> Prefetch:
+        """Begins again from the last row's cursor where the API can be asked from there; its rows merge by key.
+
+        Raises TokenExpired: it cannot, so the pass starts over.
+        """
+        incremental, request, token = self._resource.endpoint.incremental, self._request, self.token or {}
+        last = token.get("last")
+        merges = incremental is not None and request.primary_key and last is not None and not self._is_retried
+        if not merges or incremental is None:
+            raise error
+        narrowed = {"asc": incremental.start_param, "desc": incremental.end_param}.get(incremental.row_order or "")
+        if not narrowed:
+            raise error
+        self._is_retried = True
+        column = request.table.column(incremental.column)
+        window = request.window or CursorWindow(incremental.column, None, None)
+        bounds = replace(window, after=last) if incremental.row_order == "asc" else replace(window, upto=last)
+        return self._begin(None, window_params(incremental, bounds, column.type if column else None))
+
+    def _check(self, answer: Fetched) -> None:
+        """Raises SourceRejected: the API goes round in circles."""
+        text = json.dumps(answer.next, sort_keys=True, default=str) if answer.next is not None else ""
+        same = bool(answer.rows) and answer.body_hash == self._last_hash and bool(self._request.primary_key)
+        if text in self._seen or same:
+            what = "page token" if text in self._seen else "page"
+            raise SourceRejected(
+                f"the API gives the same {what} again, so the list would never end",
+                table=self._resource.name,
+                remedy="Compare the paginator's parameter names with the API's pages: it may not know them.",
+            )
+        if text:
+            self._seen.add(text)
+        self._last_hash = answer.body_hash
+
+    def _page(self, shape: Shape, request: ReadRequest, *, token: Token) -> tuple[Page, bool]:
+        rows, wide = self._group.rows, tuple[RejectedRow, ...]()
+        if request.row_bytes_max is not None and self._group.bytes > request.row_bytes_max:
+            rows, wide = split_wide(rows, self._resource, limit_bytes=request.row_bytes_max)
+        grown = shape.grown(rows)
+        done = converted(grown, rows)
+        if done.wider or not grown.same_columns(shape):
+            raise ColumnsGrew.to(grown.widened(done.wider).table())
+        batch, rejected = fitting_batch(grown, rows, done)
+        return page_of(batch, request, (*wide, *rejected), token=token, resource=self._resource)
+
+
+def page_of(
+    batch: pa.RecordBatch, request: ReadRequest, rejected: tuple[RejectedRow, ...], *, token: Token, resource: Resource
+) -> tuple[Page, bool]:
+    """What of the rows was asked for; True when the rest of the list cannot hold more of it."""
+    incremental = resource.endpoint.incremental
+    is_last = is_past(batch, request.window, incremental)
+    if token != DONE and incremental is not None and incremental.column in batch.schema.names and batch.num_rows:
+        token = {**token, "last": _last(batch.column(incremental.column))}
+    mask = inside(batch, request.window)
+    kept = batch if mask is None else batch.filter(mask)
+    if request.range is not None and request.range.column is not None:
+        column = kept.column(request.range.column)
+        frame = pl.DataFrame({request.range.column: pl.from_arrow(column)})
+        kept = kept.filter(in_range(frame, request.range, column.type).to_arrow())
+    return Page(kept.select(list(request.columns)), DONE if is_last else token, rejected), is_last
+
+
+def _last(column: pa.Array) -> CursorValue | None:
+    value = column[-1].as_py()
+    return None if value is None else encode(value, column.type)
+
+
+def _empty(shape: Shape, request: ReadRequest) -> pa.RecordBatch:
+    schema = shape.schema
+    return pa.RecordBatch.from_pylist([], schema=pa.schema([schema.field(name) for name in request.columns]))
