@@ -23,9 +23,11 @@ from pydantic import (
 
 from import_platform.core.budget import parse_bytes
 from import_platform.core.table import (
+    ColumnChoice,
     DeclaredTable,
     Granularity,
     HashPartition,
+    Mask,
     NumberPartition,
     PartitionSpec,
     SchemaPolicy,
@@ -74,6 +76,12 @@ def _column(name: str) -> str:
     if not name:
         raise ValueError("must be the name of a column of the source")
     return name
+
+
+def _condition(sql: str) -> str:
+    if not sql.strip() or ";" in sql:
+        raise ValueError("must be one condition in the source's SQL, such as country = 'NL', without a semicolon")
+    return sql
 
 
 def _size(text: str) -> str:
@@ -133,6 +141,16 @@ Partition = Annotated[
 ]
 
 
+class ColumnsYaml(_Yaml):
+    """The columns to read: names, or patterns with * and ?. Keys and the cursor are read in any case."""
+
+    include: Annotated[list[Column], Field(min_length=1)] | None = Field(None, description="only these")
+    exclude: Annotated[list[Column], Field(min_length=1)] | None = Field(None, description="all but these")
+
+
+Columns = Annotated[ColumnsYaml | None, WithJsonSchema(ColumnsYaml.model_json_schema() | {"type": ["object", "null"]})]
+
+
 class TableYaml(_Yaml):
     """One table. What is left out is chosen from what the source reveals; `import-platform tables SOURCE`
     explains it.
@@ -145,6 +163,13 @@ class TableYaml(_Yaml):
     partition: Partition = None
     schedule: Cron | None = Field(None, description="instead of the source's schedule")
     partition_max: Size | None = Field(None, description="such as 3GB, instead of IMPORT_PLATFORM_PARTITION_MAX")
+    columns: Columns = None
+    where: Annotated[StrictStr, AfterValidator(_condition)] | None = Field(
+        None, description="a condition in the source's own SQL, such as country = 'NL'; other rows are not read"
+    )
+    mask: dict[Column, Literal["hash", "redact"]] | None = Field(
+        None, description="column: hash (its SHA-256) or redact, before anything of it is stored"
+    )
     deleted: Column | None = Field(
         None, description="soft-delete column: rows where it is true, or holds any time or text, go away in the lake"
     )
@@ -164,6 +189,12 @@ class TableYaml(_Yaml):
             pinned=self.partition is not None and self.partition.pinned,
             schema_policy=SchemaPolicy(self.schema_policy),
             deleted=self.deleted,
+            where=self.where,
+            choice=ColumnChoice(
+                tuple(self.columns.include) if self.columns and self.columns.include else None,
+                tuple(self.columns.exclude or ()) if self.columns else (),
+                {name: Mask(how) for name, how in (self.mask or {}).items()},
+            ),
         )
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import pyarrow as pa
 
 from import_platform.core.choose_partition import choose_partition, created_column, is_instant
 from import_platform.core.column_range import check_partition_column, polars_type
+from import_platform.core.columns import check_masks, narrowed, stored_names
 from import_platform.core.table import (
     PARTITION_COLUMN,
     ColumnInfo,
@@ -54,16 +57,22 @@ UPDATED_NAMES = (
 """Columns that applications set on every change, best first; compared in lower case."""
 
 
-def resolve(source: str, declared: DeclaredTable, info: TableInfo) -> TableSpec:
+def resolve(source: str, declared: DeclaredTable, info: TableInfo, *, in_lake: Collection[str] = ()) -> TableSpec:
     """The table with its sync mode, cursor, primary key and partition, and a sentence for each.
 
     Raises:
         ConfigError: the declaration asks for what the table does not have, or the table cannot be stored as it is.
     """
     _check_columns(info)
+    info = _chosen_columns(declared, info)
     primary_key, key_reason = _primary_key(declared, info)
     sync, cursor, sync_reason = _sync(declared, info, primary_key)
     partition, partition_reason = _partition(declared, info, primary_key)
+    deleted = None if declared.deleted is None else _column(info, declared.deleted, role="soft-delete").name
+    placing: str | None = getattr(partition, "column", None)
+    kept = {name for name in (*primary_key, cursor, deleted, placing) if name is not None}
+    check_masks(declared.choice, kept=kept, table=info.name_in_lake)
+    renamed = stored_names(info, kept=kept, in_lake=in_lake)
     return TableSpec(
         source=source,
         name=declared.name,
@@ -72,9 +81,11 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo) -> TableSpec:
         cursor=cursor,
         primary_key=primary_key,
         partition=partition,
-        reasons=(sync_reason, key_reason, partition_reason),
+        reasons=(sync_reason, key_reason, partition_reason, *_renaming(renamed)),
         schema_policy=declared.schema_policy,
-        deleted=None if declared.deleted is None else _column(info, declared.deleted, role="soft-delete").name,
+        deleted=deleted,
+        choice=declared.choice,
+        renamed=renamed,
     )
 
 
@@ -92,14 +103,20 @@ def _check_columns(info: TableInfo) -> None:
             table=info.name_in_lake,
             remedy="Rename it at the source, or import a view that gives it another name.",
         )
-    clash = sorted(column.name for column in info.columns if folded[column.name.lower()] > 1)
-    if clash:
-        raise ConfigError(
-            "column names differ only by case, which Delta tables cannot hold",
-            table=info.name_in_lake,
-            columns=clash,
-            remedy="Rename one at the source, or import a view that does.",
-        )
+
+
+def _chosen_columns(declared: DeclaredTable, info: TableInfo) -> TableInfo:
+    """Keys, cursor, partition and soft-delete column are always among them, declared or the source's own."""
+    key = info.primary_key if declared.primary_key is None else declared.primary_key
+    kept = [*key, declared.cursor, declared.deleted, getattr(declared.partition, "column", None), *(info.cursors or ())]
+    chosen = narrowed(info, declared.choice, kept=[name for name in kept if name is not None])
+    return replace(chosen, where=declared.where)
+
+
+def _renaming(renamed: Mapping[str, str]) -> list[str]:
+    return [
+        f"column {name} is stored as {new}: its name differs from another only by case" for name, new in renamed.items()
+    ]
 
 
 def _primary_key(declared: DeclaredTable, info: TableInfo) -> tuple[tuple[str, ...], str]:
@@ -154,7 +171,11 @@ def _chosen_sync(
     if declared.cursor is not None:
         return SyncMode.APPEND, declared.cursor, f"append by {declared.cursor}: that cursor is declared, without a key"
     if info.cursors and primary_key:
-        return SyncMode.INCREMENTAL, info.cursors[0], f"incremental by {info.cursors[0]}: the source gives changes by it"
+        return (
+            SyncMode.INCREMENTAL,
+            info.cursors[0],
+            f"incremental by {info.cursors[0]}: the source gives changes by it",
+        )
     cursor = _updated_column(info) if info.cursors is None else None
     if primary_key and cursor is not None:
         reason = f"incremental by {cursor}: never null and named as applications name the time of the last change"

@@ -95,7 +95,8 @@ class Attempt:
     `base_sync_attempt` is the sync that was last in the lake when it began: if a third one is there at a flush, this
     attempt was overtaken. `start_version` is the Delta version then, -1 for no table. `ceiling` is the cursor value
     that is complete once the attempt is. A backfill replaces `range_files`, the files of its range at `start_version`.
-    `columns` are those of the source then, `name type` each: a pass over others is not gone on with. The `ceiling` of
+    `columns` are those of the source then, `name type` each, and `filters` what was masked or left out: a pass over
+    others is not gone on with. The `ceiling` of
     an append table's backfill is the cursor then, because rows past it are the next sync's.
     """
 
@@ -110,6 +111,7 @@ class Attempt:
     key: str = ""
     range_files: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self) | {"started_at": self.started_at.isoformat()}, sort_keys=True).encode()
@@ -123,6 +125,7 @@ def attempt_from_json(data: bytes) -> Attempt:
             "kind": AttemptKind(value["kind"]),
             "range_files": tuple(value["range_files"]),
             "columns": tuple(value["columns"]),
+            "filters": tuple(value.get("filters", ())),
             "started_at": datetime.fromisoformat(value["started_at"]),
         }
     )
@@ -162,7 +165,7 @@ def content_of(attempt: Attempt, checkpoints: Sequence[Checkpoint]) -> str:
     """What a whole full refresh holds, whatever the order and the cuts of its rows: count, sum of hashes, columns."""
     rows = sum(checkpoint.rows for checkpoint in checkpoints)
     hashes = sum(checkpoint.content for checkpoint in checkpoints) % 2**64
-    return f"{rows}:{hashes:016x}:{zlib.crc32(repr(attempt.columns).encode()):08x}"
+    return f"{rows}:{hashes:016x}:{zlib.crc32(repr((attempt.columns, attempt.filters)).encode()):08x}"
 
 
 def resumable(checkpoints: list[Checkpoint]) -> list[Checkpoint]:

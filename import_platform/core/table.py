@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -29,6 +30,16 @@ class SchemaPolicy(StrEnum):
     EVOLVE = "evolve"
     FREEZE = "freeze"
     DISCARD = "discard"
+
+
+class Mask(StrEnum):
+    """What is done to the values of a column before anything of them is stored.
+
+    HASH puts the SHA-256 of the value in its place, so that equal values stay equal; REDACT a fixed text, or null.
+    """
+
+    HASH = "hash"
+    REDACT = "redact"
 
 
 class Granularity(StrEnum):
@@ -92,6 +103,7 @@ class TableInfo:
     """One table as the source describes it; estimates are the source's own and may be -1 for unknown.
 
     `schema` is "" where the source has no schemas. `name_in_lake` is the asset and folder name before escaping.
+    `where` narrows every read and count to the rows that meet a condition.
     `cursors` are the columns by which the source can give changes only; None: by any. Columns of a `sampled` table are
     those seen so far, and a read may meet more or wider ones (`sources.protocol.ColumnsGrew`).
     """
@@ -103,6 +115,7 @@ class TableInfo:
     row_estimate: int = -1
     bytes_estimate: int = -1
     default_schema: bool = True
+    where: str | None = None
     cursors: tuple[str, ...] | None = None
     sampled: bool = False
 
@@ -119,11 +132,21 @@ class TableInfo:
 
 
 @dataclass(frozen=True)
+class ColumnChoice:
+    """The columns to read, as names or patterns (`*`, `?`), and those to mask. `include` None means all of them."""
+
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    mask: Mapping[str, Mask] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DeclaredTable:
     """One table as its owner declared it in YAML; None means "choose for me".
 
     `partition_max_bytes` None is the platform's own limit; a `pinned` table is split and merged back by hand only.
-    `deleted` is the soft-delete column: rows that it marks go away in the lake.
+    `deleted` is the soft-delete column: rows that it marks go away in the lake. `where` is a condition in the
+    source's own SQL.
     """
 
     name: str
@@ -136,6 +159,8 @@ class DeclaredTable:
     pinned: bool = False
     schema_policy: SchemaPolicy = SchemaPolicy.EVOLVE
     deleted: str | None = None
+    choice: ColumnChoice = ColumnChoice()
+    where: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +168,7 @@ class TableSpec:
     """One table with every choice made. `reasons` explains each choice in a sentence, for people.
 
     `cursor` is set exactly for incremental and append syncs; `primary_key` may be empty for full_refresh and append.
+    `info` has the chosen columns only; `renamed` maps those that the lake cannot hold under their own names.
     """
 
     source: str
@@ -155,10 +181,18 @@ class TableSpec:
     reasons: tuple[str, ...] = ()
     schema_policy: SchemaPolicy = SchemaPolicy.EVOLVE
     deleted: str | None = None
+    choice: ColumnChoice = ColumnChoice()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         return f"{self.source}/{self.name}"
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """What a pass leaves out or masks, as text; one that began with other filters is not gone on with."""
+        masks = (f"{mask} {name}" for name, mask in sorted(self.choice.mask.items()))
+        return (*masks, *(f"renamed {pair}" for pair in sorted(self.renamed.items())), self.info.where or "")
 
     @property
     def fixed_columns(self) -> frozenset[str]:

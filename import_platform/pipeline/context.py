@@ -120,7 +120,11 @@ def open_table(context: TableContext) -> OpenTable:
     if not found:
         raise _unknown(context)
     info = found[0] if snapshot is None else with_known(found[0], snapshot.schema)
-    spec = resolve(context.source_name, declared, info)
+    if declared.where is not None and not getattr(context.source, "takes_where", False):
+        kind = context.source.kind
+        raise ConfigError("this source takes no where:", table=context.table_id, kind=kind, remedy="Leave it out.")
+    known = snapshot.schema.names if snapshot is not None else ()
+    spec = resolve(context.source_name, declared, info, in_lake=known)
     if stored is not None:
         check_identity(stored, spec)
     identity = Identity(spec.partition, stored.primary_key if stored is not None else spec.primary_key)

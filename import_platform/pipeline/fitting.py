@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from import_platform.core.columns import masked, masked_rejected, read_schema
 from import_platform.core.lattice import fitted
 from import_platform.core.rejected import RejectedRow, rejected_rows
 from import_platform.core.schema import Evolution, evolve, stored_schema
@@ -17,10 +18,10 @@ from import_platform.sources.protocol import Page
 def evolution_of(spec: TableSpec, snapshot: Snapshot | None) -> Evolution:
     """What the lake's columns must become for this table's rows. Raises as `core.schema.evolve`."""
     if snapshot is None:
-        return Evolution(stored_schema(spec.info.arrow_schema))
+        return Evolution(stored_schema(read_schema(spec)))
     return evolve(
         snapshot.schema,
-        spec.info.arrow_schema,
+        read_schema(spec),
         table=spec.id,
         policy=spec.schema_policy,
         fixed=spec.fixed_columns,
@@ -35,18 +36,19 @@ class Fitting:
     """
 
     def __init__(self, spec: TableSpec, snapshot: Snapshot | None) -> None:
-        self._primary_key = spec.primary_key
+        self._spec = spec
         evolution = evolution_of(spec, snapshot)
         left_out = set(evolution.left_out) - {spec.deleted}  # staged all the same: it decides which rows are stored
-        fields = {field.name: field for field in (*stored_schema(spec.info.arrow_schema), *evolution.schema)}
-        self.schema = pa.schema([fields[c.name] for c in spec.info.columns if c.name not in left_out])
+        read = read_schema(spec)
+        fields = {field.name: field for field in (*stored_schema(read), *evolution.schema)}
+        self.schema = pa.schema([fields[name] for name in read.names if name not in left_out])
         self._checked = frozenset(evolution.checked)
 
     def fit(self, page: Page) -> tuple[pa.RecordBatch, tuple[RejectedRow, ...]]:
         """The page's rows that fit, and all its rejected ones."""
-        batch = page.batch
+        batch, rejected = masked(page.batch, self._spec), masked_rejected(page.rejected, self._spec)
         if not self._checked:
-            return conform(batch, self.schema), page.rejected
+            return conform(batch, self.schema), rejected
         stored = conform(
             batch.select([name for name in self.schema.names if name not in self._checked]), self._unchecked
         )
@@ -62,9 +64,9 @@ class Fitting:
                 misfits.setdefault(position, (field.name, f"the value does not fit {field.type}"))
         rows = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         if not misfits:
-            return rows, page.rejected
+            return rows, rejected
         keep = pa.array([position not in misfits for position in range(rows.num_rows)])
-        return rows.filter(keep), page.rejected + rejected_rows(batch, misfits, self._primary_key)
+        return rows.filter(keep), rejected + rejected_rows(batch, misfits, self._spec.primary_key)
 
     @property
     def _unchecked(self) -> pa.Schema:

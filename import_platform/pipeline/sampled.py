@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from import_platform.core.columns import narrowed
 from import_platform.core.sampled import with_known
 from import_platform.core.state import Attempt, Checkpoint
 from import_platform.core.table import TableInfo
@@ -13,7 +14,9 @@ from import_platform.pipeline.context import OpenTable
 
 def grown(table: OpenTable, info: TableInfo) -> OpenTable:
     """The open table with more or wider columns; every choice made for it stays."""
-    return replace(table, spec=replace(table.spec, info=info))
+    kept = {*table.spec.fixed_columns, *([table.spec.deleted] if table.spec.deleted else [])}
+    chosen = replace(narrowed(info, table.spec.choice, kept=kept), where=table.spec.info.where)
+    return replace(table, spec=replace(table.spec, info=chosen))
 
 
 def as_staged(table: OpenTable, attempt: Attempt, done: Sequence[Checkpoint]) -> OpenTable:

@@ -238,7 +238,8 @@ class _Sync:
             if self._unrelated(attempt) and now - attempt.started_at < RESUME_WITHIN:
                 continue
             known = self.table.spec.info.sampled or attempt.columns == self._columns
-            fresh = now - attempt.started_at < RESUME_WITHIN and known
+            same = known and attempt.filters == self.table.spec.filters
+            fresh = now - attempt.started_at < RESUME_WITHIN and same
             open_ = not is_finished(attempt, state) and not is_overtaken(attempt, state)
             if attempt.kind is AttemptKind.BACKFILL:
                 fresh = fresh and attempt.ceiling == self._backfill_ceiling(state)
@@ -292,6 +293,7 @@ class _Sync:
             key=self.key,
             range_files=tuple(range_files(self.table, snapshot, self.key)) if self.key else (),
             columns=self._columns,
+            filters=spec.filters,
         )
         self.table.staging.begin(attempt)
         return attempt

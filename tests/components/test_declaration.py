@@ -8,10 +8,13 @@ from pydantic import ValidationError
 from import_platform.components.declaration import SourceYaml, TableYaml
 from import_platform.core.table import (
     UNPARTITIONED,
+    ColumnChoice,
     DeclaredTable,
     Granularity,
     HashPartition,
+    Mask,
     NumberPartition,
+    SchemaPolicy,
     SyncMode,
     TimePartition,
 )
@@ -120,3 +123,39 @@ def test_the_schema_names_the_wrong_value_and_never_a_choice_of_types():
     schema = SourceYaml.model_json_schema()
     assert "anyOf" not in str(schema["$defs"]["TableYaml"])
     assert "type" not in schema["properties"]["connection"]
+
+
+def test_columns_rows_and_masks_are_taken():
+    declared = _table(
+        columns={"include": ["id", "name*"], "exclude": ["name_old"]},
+        where="country = 'NL'",
+        mask={"email": "hash", "phone": "redact"},
+        deleted="deleted_at",
+        schema_policy="discard",
+    )
+    assert declared.choice == ColumnChoice(("id", "name*"), ("name_old",), {"email": Mask.HASH, "phone": Mask.REDACT})
+    assert (declared.where, declared.deleted, declared.schema_policy) == (
+        "country = 'NL'",
+        "deleted_at",
+        SchemaPolicy.DISCARD,
+    )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"columns": ["id"]},
+        {"columns": {"include": []}},
+        {"columns": {"only": ["id"]}},
+        {"where": " "},
+        {"where": "1 = 1; DROP TABLE orders"},
+        {"where": ["id > 1"]},
+        {"mask": {"email": "rot13"}},
+        {"mask": ["email"]},
+        {"schema_policy": "ignore"},
+        {"deleted": True},
+    ],
+)
+def test_what_cannot_be_meant_is_refused(attributes):
+    with pytest.raises(ValidationError):
+        _table(**attributes)

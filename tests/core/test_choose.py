@@ -235,7 +235,6 @@ def test_a_declaration_that_cannot_be_is_answered(declared: dict[str, Any], word
     [
         (["id", "_partition"], "Rename it at the source"),
         (["id", "_Partition"], "Rename it at the source"),
-        (["id", "Name", "name"], "differ only by case"),
         ([], "may not read any column"),
     ],
 )

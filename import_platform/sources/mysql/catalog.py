@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from import_platform.errors import SourceRejected
+from import_platform.sources.clauses import filtered
 from import_platform.sources.mysql.session import Transaction
 from import_platform.sources.mysql.sql import literal, relation
 from import_platform.sources.mysql.types import INSTANTS, MyType
@@ -35,10 +36,11 @@ class MyTable:
     columns: tuple[MyColumn, ...]
     key: tuple[str, ...]
     indexed: frozenset[str]
+    where: str | None = None
 
     @property
     def sql(self) -> str:
-        return relation(self.schema, self.name)
+        return filtered(relation(self.schema, self.name), self.where)
 
     def column(self, name: str) -> MyColumn:
         """Raises SourceRejected when the table has no such column (any more)."""

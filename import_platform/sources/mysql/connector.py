@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from import_platform.core.layout import ColumnRange
@@ -32,6 +33,7 @@ class MysqlSource:
     """
 
     kind = "mysql"
+    takes_where = True
 
     def __init__(self, connection: Mapping[str, Any]) -> None:
         self._session = MysqlSession(str(connection["dsn"]))
@@ -103,4 +105,4 @@ class MysqlSource:
                     table=table.name,
                     remedy="Run `import-platform tables` to see what it offers.",
                 )
-            yield transaction, found[0]
+            yield transaction, replace(found[0], where=table.where)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from import_platform.errors import SourceRejected
+from import_platform.sources.clauses import filtered
 from import_platform.sources.postgres.session import Transaction
 from import_platform.sources.postgres.sql import literal, relation, text_array
 from import_platform.sources.postgres.types import PgType
@@ -45,10 +46,11 @@ class PgTable:
     wide_bytes: int
     columns: tuple[PgColumn, ...]
     key: tuple[str, ...]
+    where: str | None = None
 
     @property
     def sql(self) -> str:
-        return relation(self.schema, self.name)
+        return filtered(relation(self.schema, self.name), self.where)
 
     def column(self, name: str) -> PgColumn:
         """Raises SourceRejected when the table has no such column (any more)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from import_platform.core.layout import ColumnRange
@@ -29,6 +30,7 @@ class PostgresSource:
     """Tables of one database. Opens a connection per call, closes it after; `close` ends the idle one between calls."""
 
     kind = "postgres"
+    takes_where = True
 
     def __init__(self, connection: Mapping[str, Any]) -> None:
         schemas = connection.get("schemas") or ["public"]
@@ -112,4 +114,4 @@ class PostgresSource:
                     table=table.name,
                     remedy="Grant SELECT on the table and USAGE on its schema to the user.",
                 )
-            yield transaction, found[0]
+            yield transaction, replace(found[0], where=table.where)

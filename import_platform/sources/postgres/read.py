@@ -103,6 +103,8 @@ class _Reader:
         pieces = _from_token(pieces, token)
         for piece in pieces:
             conditions = self._conditions()
+            if self._table.where is not None:
+                conditions = (*conditions, f"({self._table.where}\n)")
             if token is not None and piece["oid"] == token["oid"]:
                 conditions = (*conditions, f"t.ctid > {typed_literal(token['place'], 'tid')}")
             statement = _Statement(f"ONLY {piece['sql']}", conditions, hidden=("t.ctid::text",))

@@ -22,6 +22,7 @@ from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.base_keys import in_order
+from import_platform.sources.clauses import filtered
 from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
 from import_platform.sources.sqlite.catalog import SqliteTable, describe, lenient_text, load_table, quote, table_names
 from import_platform.sources.sqlite.functions import add_functions, base_name_sql, comparable
@@ -37,6 +38,7 @@ class SqliteSource:
     """Tables of one database file, which need not exist before the first call. Nothing is ever written to it."""
 
     kind = "sqlite"
+    takes_where = True
 
     def __init__(self, connection: Mapping[str, Any]) -> None:
         self._path = Path(str(connection["path"])).expanduser()
@@ -100,7 +102,9 @@ class SqliteSource:
         sql, parameters = window_sql(table, window)
         with self._table(table) as (connection, found):
             where = f" WHERE {sql}" if sql else ""
-            return int(connection.execute(f"SELECT count(*) FROM {quote(found.name)}{where}", parameters).fetchone()[0])
+            return int(
+                connection.execute(f"SELECT count(*) FROM {_rows(found, table)}{where}", parameters).fetchone()[0]
+            )
 
     def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
         counts = []
@@ -110,7 +114,9 @@ class SqliteSource:
                 where = f" WHERE {sql}" if sql else ""
                 counts.append(
                     int(
-                        connection.execute(f"SELECT count(*) FROM {quote(found.name)}{where}", parameters).fetchone()[0]
+                        connection.execute(f"SELECT count(*) FROM {_rows(found, table)}{where}", parameters).fetchone()[
+                            0
+                        ]
                     )
                 )
         return counts
@@ -121,13 +127,13 @@ class SqliteSource:
         """None also where the partition column is text, whose instants only the reader can tell."""
         with self._table(table, timeout_seconds=timeout_seconds) as (connection, found):
             if isinstance(partition, HashPartition):
-                return [ALL] if connection.execute(f"SELECT 1 FROM {quote(found.name)} LIMIT 1").fetchone() else []
+                return [ALL] if connection.execute(f"SELECT 1 FROM {_rows(found, table)} LIMIT 1").fetchone() else []
             column = table.column(partition.column)
             if column is None or pa.types.is_string(column.type):
                 return None
             check_partition_column(partition, polars_type(column.type))
             name = base_name_sql(partition, column.type)
-            rows = connection.execute(f"SELECT DISTINCT {name} FROM {quote(found.name)} LIMIT {limit + 1}").fetchall()
+            rows = connection.execute(f"SELECT DISTINCT {name} FROM {_rows(found, table)} LIMIT {limit + 1}").fetchall()
         return in_order((row[0] for row in rows), partition) if len(rows) <= limit else None
 
     def read(self, request: ReadRequest) -> Iterator[Page]:
@@ -175,6 +181,10 @@ class SqliteSource:
             _raise(error, self._path)
         finally:
             connection.close()
+
+
+def _rows(found: SqliteTable, table: TableInfo) -> str:
+    return filtered(quote(found.name), table.where)
 
 
 def _raise(error: sqlite3.Error, path: Path) -> NoReturn:

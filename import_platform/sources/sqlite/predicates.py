@@ -25,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def conditions(table: SqliteTable, request: ReadRequest) -> tuple[list[str], list[Any]]:
     """The parts of a WHERE and their parameters."""
-    parts: list[str] = []
+    parts: list[str] = [] if request.table.where is None else [f"({request.table.where}\n)"]
     parameters: list[Any] = []
     for sql, values in (window_sql(request.table, request.window), range_sql(request.table, request.range)):
         parts += [sql] if sql else []
