@@ -185,12 +185,19 @@ def replay_rejected(
 
 
 @app.command()
-def status(context: typer.Context, json_lines: Json = False) -> None:
+def status(
+    context: typer.Context,
+    selection: Annotated[
+        str | None,
+        typer.Argument(metavar="[SOURCE[/TABLE]]", help="Only these; one table is shown with all its leaves."),
+    ] = None,
+    json_lines: Json = False,
+) -> None:
     """Show every table: state, rows, bytes, leaves, last sync, cursor; and where lake and history lie."""
     with terminal(context, is_json=json_lines) as screen:
         from import_platform.cli import status as command
 
-        command.run(screen)
+        command.run(screen, selection)
 
 
 @app.command()

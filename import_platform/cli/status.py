@@ -1,8 +1,9 @@
-"""`status`: every declared or existing table on one screen, from the Delta logs alone."""
+"""`status`: every declared or existing table on one screen, or the leaves of one, from the Delta logs alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,9 +12,10 @@ from enum import StrEnum
 from rich.text import Text
 
 from import_platform.cli.declared import DeclaredSource, declared_sources
+from import_platform.cli.leaf_map import LeafMap, as_json, leaf_map, show
 from import_platform.cli.terminal import Terminal, grid
 from import_platform.core.budget import format_bytes
-from import_platform.errors import ImportPlatformError
+from import_platform.errors import ConfigError, ImportPlatformError
 from import_platform.io.lake import Lake
 from import_platform.pipeline.inspect import TableStatus, table_status
 from import_platform.resources.project import read_settings
@@ -60,36 +62,72 @@ class Row:
     error: str | None = None
 
 
-def run(screen: Terminal) -> None:
+def run(screen: Terminal, selection: str | None = None) -> None:
+    """Every table; those of SOURCE; or SOURCE/TABLE with its leaf map.
+
+    Raises:
+        ConfigError: neither a defs.yaml nor the lake knows the selection.
+    """
     settings = read_settings()
     sources = declared_sources(settings.defs_folders, settings.snapshots_folder)
     lake = Lake(settings.lake_uri)
     head = screen.err if screen.is_json else screen.out
     head.print(f"lake {lake.uri}\nhome {settings.home}", markup=False, soft_wrap=True)
-    rows = gather(lake, sources)
+    limits = {_name(each.name, table): limit for each in sources for table, limit in each.limits.items()}
+    rows = gather(lake, sources, selection)
+    found = _leaf_map(lake, rows, limits.get(selection or "", settings.partition_max_bytes)) if selection else None
     if screen.is_json:
         for row in rows:
-            screen.emit(asdict(row))
+            screen.emit(asdict(row) | (as_json(found) if found is not None else {}))
     else:
-        _print(screen, rows, sources, partition_max_bytes=settings.partition_max_bytes)
+        _print(screen, rows, sources, limits=limits, partition_max_bytes=settings.partition_max_bytes)
+        if found is not None:
+            show(screen, found)
 
 
-def gather(lake: Lake, sources: Sequence[DeclaredSource]) -> list[Row]:
-    """A row per table, by name. One unreadable table or file costs its own row only."""
+def _leaf_map(lake: Lake, rows: Sequence[Row], limit_bytes: int) -> LeafMap | None:
+    """Of the only table asked for, if the lake has it."""
+    if len(rows) != 1 or rows[0].rows is None:
+        return None
+    source, _, table = rows[0].table.partition("/")
+    status = table_status(lake, source, table)
+    return leaf_map(lake, status, limit_bytes=limit_bytes) if status is not None else None
+
+
+def gather(lake: Lake, sources: Sequence[DeclaredSource], selection: str | None = None) -> list[Row]:
+    """A row per table, by name. One unreadable table or file costs its own row only.
+
+    Raises:
+        ConfigError: the selection, a source or SOURCE/TABLE, is known to nobody.
+    """
     declared = {(source.name, table) for source in sources for table in source.tables}
-    tables = sorted(declared | set(lake.tables()))
+    every = sorted(declared | set(lake.tables()))
+    tables = [table for table in every if selection in (None, table[0], _name(*table))]
+    if selection is not None and not tables and selection not in {source.name for source in sources}:
+        raise _unknown(selection, every)
     with ThreadPoolExecutor(_READERS) as readers:
         rows = list(readers.map(lambda table: _row(lake, *table, is_declared=table in declared), tables))
     broken = [
         Row(source.name, State.UNREADABLE, error=f"{source.path} is not understood; run `import-platform check`")
         for source in sources
-        if not source.is_readable
+        if not source.is_readable and selection in (None, source.name)
     ]
     return rows + broken
 
 
+def _name(source: str, table: str) -> str:
+    return f"{source}/{table}"
+
+
+def _unknown(selection: str, tables: Sequence[tuple[str, str]]) -> ConfigError:
+    names = [name for table in tables for name in (_name(*table), table[0])]
+    close = difflib.get_close_matches(selection, names, n=1)
+    remedy = f"Did you mean {close[0]}?" if close else "See every table with: import-platform status"
+    return ConfigError("there is no such source or table", found=selection[:200], remedy=remedy)
+
+
 def _row(lake: Lake, source: str, table: str, *, is_declared: bool) -> Row:
-    name = f"{source}/{table}"
+    name = _name(source, table)
     try:
         found = table_status(lake, source, table)
     except ImportPlatformError as error:
@@ -120,7 +158,12 @@ def _state(found: TableStatus, is_declared: bool) -> State:
 
 
 def _print(
-    screen: Terminal, rows: Sequence[Row], sources: Sequence[DeclaredSource], *, partition_max_bytes: int
+    screen: Terminal,
+    rows: Sequence[Row],
+    sources: Sequence[DeclaredSource],
+    *,
+    limits: Mapping[str, int],
+    partition_max_bytes: int,
 ) -> None:
     if not rows:
         declared = ", ".join(source.name for source in sources)
@@ -140,7 +183,7 @@ def _print(
             _count(row.rows),
             _size(row.bytes),
             _count(row.leaves),
-            _largest(row, partition_max_bytes),
+            _largest(row, limits.get(row.table, partition_max_bytes)),
             _ago(row.last_sync),
             _count(row.delta_version),
             Text(row.cursor_value or ""),
