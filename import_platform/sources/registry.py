@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from import_platform.errors import ConfigError
+from import_platform.sources.duckdb import DuckdbSource
 from import_platform.sources.mysql import MysqlSource
 from import_platform.sources.postgres import PostgresSource
 from import_platform.sources.protocol import Source
@@ -63,6 +64,9 @@ KINDS: Mapping[str, Kind] = {
         {"dsn": str},
         {"schemas": list},
         example='{kind: mysql, dsn: "{{ env.SHOP_DSN }}"}',
+    ),
+    "duckdb": Kind(
+        DuckdbSource, {"path": str}, {"schemas": list}, example="{kind: duckdb, path: data/shop.duckdb}"
     ),
     "sqlite": Kind(SqliteSource, {"path": str}, {}, example="{kind: sqlite, path: data/shop.db}"),
 }

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from import_platform.errors import ConfigError
+from import_platform.sources.duckdb import DuckdbSource
 from import_platform.sources.mysql import MysqlSource
 from import_platform.sources.postgres import PostgresSource
 from import_platform.sources.registry import KINDS, check_connection_keys, open_source
@@ -18,6 +19,7 @@ from import_platform.sources.sqlite import SqliteSource
     [
         ({"kind": "postgres", "dsn": "postgresql://u:secret@h/d"}, PostgresSource),
         ({"kind": "postgres", "dsn": "host=h", "schemas": ["a", "b"]}, PostgresSource),
+        ({"kind": "duckdb", "path": "no/such/file.duckdb"}, DuckdbSource),
         ({"kind": "mysql", "dsn": "mysql://u:secret@h/d"}, MysqlSource),
         ({"kind": "sqlite", "path": "no/such/file.db"}, SqliteSource),
     ],

@@ -1,0 +1,3 @@
+from import_platform.sources.duckdb.connector import DuckdbSource
+
+__all__ = ["DuckdbSource"]
