@@ -65,9 +65,7 @@ KINDS: Mapping[str, Kind] = {
         {"schemas": list},
         example='{kind: mysql, dsn: "{{ env.SHOP_DSN }}"}',
     ),
-    "duckdb": Kind(
-        DuckdbSource, {"path": str}, {"schemas": list}, example="{kind: duckdb, path: data/shop.duckdb}"
-    ),
+    "duckdb": Kind(DuckdbSource, {"path": str}, {"schemas": list}, example="{kind: duckdb, path: data/shop.duckdb}"),
     "sqlite": Kind(SqliteSource, {"path": str}, {}, example="{kind: sqlite, path: data/shop.db}"),
 }
 
