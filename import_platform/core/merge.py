@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-Positions = np.ndarray[Any, np.dtype[np.int64]]
+from import_platform.core.splice import NONE, Positions, Replaced
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 ROW = "row"
 """Ordinal of a source row among the rows of a flush, in arrival order."""
@@ -25,8 +27,8 @@ so frequent small syncs do not pile up files; a row is rewritten O(log n) times 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """One output of a merge: the surviving rows of `inputs` (path -> sorted row positions that go away), then, if
-    `incoming`, the source rows of the leaf.
+    """One output of a merge: the surviving rows of `inputs` (path -> sorted row positions that go away), with those at
+    the positions of `replaced` exchanged for source rows, then, if `incoming`, the leaf's other source rows.
 
     With `children` the leaf is taken apart: its rows go to those leaves instead.
     """
@@ -35,11 +37,16 @@ class Rewrite:
     inputs: Mapping[str, Positions]
     incoming: bool
     children: tuple[str, ...] = ()
+    replaced: Mapping[str, Replaced] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class MergePlan:
-    """What a merge will do to one snapshot. Counts are of files; `updated_rows` of source rows found in the lake."""
+    """What a merge will do to one snapshot. Counts are of files; `updated_rows` of source rows found in the lake.
+
+    Of the considered files `filtered_files` were ruled out by key filters of `filter_bytes`, and of `probed_files` the
+    keys were read.
+    """
 
     rewrites: tuple[Rewrite, ...]
     dropped: tuple[str, ...]
@@ -48,6 +55,8 @@ class MergePlan:
     updated_rows: int
     removed_rows: int
     leaves: tuple[str, ...] = field(default=())
+    filtered_files: int = 0
+    filter_bytes: int = 0
 
     @property
     def removes(self) -> list[str]:
@@ -76,13 +85,18 @@ def ascends(keys: pl.DataFrame, primary_key: Sequence[str]) -> bool:
     return column.null_count() == 0 and bool((column.slice(1) > column.slice(0, max(column.len() - 1, 0))).all())
 
 
-def candidate_files(files: pl.DataFrame, sorted_keys: pl.Series, *, leaves: Collection[str] | None) -> pl.DataFrame:
+def candidate_files(
+    files: pl.DataFrame, sorted_keys: pl.Series | None, *, leaves: Collection[str] | None
+) -> pl.DataFrame:
     """The files that can hold one of the keys, judged by the log's bounds of the first key column.
 
-    `sorted_keys` are the values of that column, nulls first. `leaves`, if given, are the only ones searched.
+    `sorted_keys` are the values of that column, nulls first; None where nobody knows. `leaves`, if given, are the only
+    ones searched.
     """
     if leaves is not None:
         files = files.filter(pl.col("leaf").is_in(list(leaves)))
+    if sorted_keys is None:
+        return files
     low_name, high_name = f"min.{sorted_keys.name}", f"max.{sorted_keys.name}"
     present = sorted_keys.alias("key").drop_nulls()  # a name of a source may look like a pattern to Polars
     if low_name not in files.columns or high_name not in files.columns or present.len() < sorted_keys.len():
@@ -103,43 +117,82 @@ def keys_in_bounds(keys: pl.DataFrame, column: str, low: object, high: object) -
     return keys.slice(first, after - first)
 
 
+def put_back(
+    hits: Mapping[str, Replaced],
+    leaf_of: Mapping[str, str],
+    spans: Mapping[str, tuple[int, int]],
+    where: Positions,
+) -> tuple[dict[str, Replaced], Mask]:
+    """Source rows that take the place of their old version: those whose leaf is still that of the file.
+
+    So files keep their order and their bounds, and an update makes no new file. `hits` has the source row per position,
+    `spans` first row and count of each leaf among the placed rows, `where` the placed row of a source row, -1 for one
+    that is not written. Returns the replacements per file, and which placed rows are left for new files.
+    """
+    left = np.ones(sum(count for _, count in spans.values()), dtype=bool)
+    back: dict[str, Replaced] = {}
+    for path in sorted(hits):
+        start, count = spans.get(leaf_of[path], (0, 0))
+        found = hits[path]
+        placed = where[found.rows]
+        fits = (placed >= start) & (placed < start + count)
+        at = np.flatnonzero(fits)
+        # Where the lake has a key twice, which only a foreign writer can bring about, the second copy goes away.
+        at = at[left[placed[at]]]
+        at = at[np.sort(np.unique(placed[at], return_index=True)[1])]
+        left[placed[at]] = False
+        if at.size:
+            back[path] = Replaced(found.positions[at], found.rows[at])
+    return back, left
+
+
 def plan_rewrites(
     files: pl.DataFrame,
     hits: Mapping[str, Positions],
     dropped: Collection[str],
     incoming_leaves: Sequence[str],
+    *,
     splits: Mapping[str, Sequence[str]] | None = None,
+    replaced: Mapping[str, Replaced] | None = None,
 ) -> tuple[Rewrite, ...]:
-    """The rewrites that take `hits` out of their files and put the source rows into their leaves.
+    """The rewrites that take `hits` out of their files, exchange the rows `replaced` in theirs, and put the source rows
+    of `incoming_leaves` into those.
 
     `splits` maps leaves that are taken apart to their children; all their files are rewritten.
 
     Files in `dropped` disappear whole and are no input. Small files of a leaf that gets rows are folded in (see
     FOLD_FILES); every other touched file is rewritten by itself, so that its order survives.
     """
-    none = np.empty(0, dtype=np.int64)
     apart = []
     for leaf, children in (splits or {}).items():
         paths = files.filter((pl.col("leaf") == leaf) & ~pl.col("path").is_in(list(dropped)))["path"].to_list()
         if paths:
-            inputs = {path: hits.get(path, none) for path in paths}
+            inputs = {path: hits.get(path, NONE) for path in paths}
             apart.append(Rewrite(leaf, inputs, incoming=False, children=tuple(children)))
-    taken = {path for rewrite in apart for path in rewrite.inputs}
-    hits = {path: positions for path, positions in hits.items() if path not in taken}
+    taken = {path for rewrite in apart for path in rewrite.inputs} | set(dropped)
     folds = _folds(files.filter(~pl.col("path").is_in(list(dropped))), incoming_leaves)
-    rewrites = []
-    folded: set[str] = set()
-    for leaf in incoming_leaves:
-        inputs = {path: hits.get(path, none) for path in folds.get(leaf, [])}
-        folded.update(inputs)
-        rewrites.append(Rewrite(leaf, inputs, incoming=True))
-    leaf_of = dict(zip(files["path"], files["leaf"], strict=True))
-    alone = [
-        Rewrite(leaf_of[path], {path: positions}, incoming=False)
-        for path, positions in hits.items()
-        if path not in folded and path not in dropped
+    back = replaced or {}
+    rewrites = [
+        _rewrite(leaf, [path for path in folds.get(leaf, []) if path not in taken], hits, back, incoming=True)
+        for leaf in incoming_leaves
     ]
+    taken.update(path for rewrite in rewrites for path in rewrite.inputs)
+    leaf_of = dict(zip(files["path"], files["leaf"], strict=True))
+    touched = dict.fromkeys([*hits, *back])
+    alone = [_rewrite(leaf_of[path], [path], hits, back, incoming=False) for path in touched if path not in taken]
     return (*apart, *alone, *rewrites)
+
+
+def _rewrite(
+    leaf: str,
+    paths: Sequence[str],
+    hits: Mapping[str, Positions],
+    back: Mapping[str, Replaced],
+    *,
+    incoming: bool,
+) -> Rewrite:
+    replaced = {path: back[path] for path in paths if path in back}
+    return Rewrite(leaf, {path: hits.get(path, NONE) for path in paths}, incoming, replaced=replaced)
 
 
 def _folds(files: pl.DataFrame, leaves: Sequence[str]) -> dict[str, list[str]]:

@@ -13,8 +13,9 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
 import polars as pl
@@ -34,7 +35,7 @@ from import_platform.errors import (
     StoreUnavailable,
 )
 from import_platform.io.parquet import WrittenFile
-from import_platform.io.store import Store
+from import_platform.io.store import REQUESTS, Store
 
 CHECKPOINT_INTERVAL = 20
 
@@ -53,7 +54,6 @@ class Snapshot:
     properties: Mapping[str, str]
     files: pl.DataFrame
     transaction: int
-    committed_ms: int
 
     @property
     def rows(self) -> int:
@@ -109,6 +109,11 @@ class DeltaLog:
                 remedy="Check the lake; the next run goes on.",
             ) from error
         return _snapshot(self._table)
+
+    def committed_at(self) -> datetime:
+        """When the version of the last snapshot was committed, 1970 where its log entry is gone. Reads that entry."""
+        history = self._table.history(1) if self._table is not None else []
+        return datetime.fromtimestamp(history[0]["timestamp"] / 1000 if history else 0, UTC)
 
     def paths_at(self, version: int) -> frozenset[str] | None:
         """The files of an older version; None when its log entries are gone. A version before the first has none."""
@@ -270,9 +275,11 @@ class DeltaLog:
         return table
 
     def _check_files(self, commit: Commit) -> None:
-        for file in commit.adds:
-            if self._store.size_bytes(f"{self._path}/{file.path}") != file.size_bytes:
-                raise InvariantBroken("a file to be committed is missing or has another size", path=file.path)
+        paths = [f"{self._path}/{file.path}" for file in commit.adds]
+        with ThreadPoolExecutor(1 if self._store.is_local else REQUESTS, thread_name_prefix="check") as pool:
+            for file, size_bytes in zip(commit.adds, pool.map(self._store.size_bytes, paths), strict=True):
+                if size_bytes != file.size_bytes:
+                    raise InvariantBroken("a file to be committed is missing or has another size", path=file.path)
 
     def add_columns(self, base: Snapshot, fields: Sequence[pa.Field]) -> None:
         """Adds nullable columns as a commit of its own; the caller reloads and plans again."""
@@ -375,14 +382,12 @@ def _snapshot(table: DeltaTable) -> Snapshot:
         *bounds,
     )
     schema = pa.schema(table.schema().to_arrow())
-    history = table.history(1)
     return Snapshot(
         version=table.version(),
         schema=schema.remove(schema.get_field_index(PARTITION_COLUMN)),
         properties=dict(table.metadata().configuration),
         files=files,
         transaction=table.transaction_version(APP_ID) or 0,
-        committed_ms=int(history[0].get("timestamp", 0)) if history else 0,
     )
 
 

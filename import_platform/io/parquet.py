@@ -6,23 +6,24 @@ Foreign files may have row groups of any size; they are read in slices.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from import_platform.core.arrow import arrow_array
 from import_platform.core.lattice import widened
 from import_platform.core.schema import stored_schema
 from import_platform.core.table import PARTITION_COLUMN
-from import_platform.io.store import Store
+from import_platform.io.statistics import statistics_json
+from import_platform.io.store import Inputs, Store
 
 ROW_GROUP_BYTES = 16 << 20
 TARGET_FILE_BYTES = 128 << 20
@@ -33,7 +34,6 @@ PAGE_BYTES = 1 << 20
 step of 1,024 rows makes 10 MB pages of 10 kB rows and took 1.7 times as long."""
 
 STATISTICS_COLUMNS = 32  # Delta's own default of dataSkippingNumIndexedCols
-STATISTICS_CHARS = 64
 DICTIONARY_SAMPLE_ROWS = 8192
 
 
@@ -78,8 +78,11 @@ class LeafWriter:
         self._open: _OpenFile | None = None
         self._files: list[WrittenFile] = []
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Takes rows in the table's schema and cuts them by bytes, so that row groups are full but for the last."""
+    def write(self, batch: pa.RecordBatch, *, is_shared: bool = False) -> None:
+        """Takes rows in the table's schema and cuts them by bytes, so that row groups are full but for the last.
+
+        `is_shared` says that the batch is one of several slices that together use up their buffers.
+        """
         while batch.num_rows:
             room = max(self._row_group_bytes - self.pending_bytes, 0)
             rows = min(max(1, int(room * batch.num_rows / max(batch.nbytes, 1))), batch.num_rows)
@@ -88,7 +91,11 @@ class LeafWriter:
             self.pending_bytes += piece.nbytes
             if self.pending_bytes >= self._row_group_bytes * 0.95:
                 self.drain()
-        if self._pending and self._pending[-1].get_total_buffer_size() > 1.25 * self._pending[-1].nbytes:
+        if (
+            self._pending
+            and not is_shared
+            and self._pending[-1].get_total_buffer_size() > 1.25 * self._pending[-1].nbytes
+        ):
             # A slice keeps its whole parent alive, so what waits is copied to cost what it counts.
             self._pending[-1] = copied(self._pending[-1])
 
@@ -124,12 +131,14 @@ class _OpenFile:
         self._stack = ExitStack()
         self._sink = self._stack.enter_context(store.open_output(self._full_path))
         self._footers: list[pq.FileMetaData] = []
+        dictionaries = dictionary_columns(first)
         self._writer = pq.ParquetWriter(
             self._sink,
             first.schema,
             compression="zstd",
             compression_level=1,
-            use_dictionary=dictionary_columns(first),
+            use_dictionary=dictionaries,
+            column_encoding=dict.fromkeys(ascending_columns(first, dictionaries), "DELTA_BINARY_PACKED"),
             metadata_collector=self._footers,
             write_batch_size=max(1, min(1024, first.num_rows * PAGE_BYTES // max(first.nbytes, 1))),
         )
@@ -160,7 +169,7 @@ class _OpenFile:
 
 def copied(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The same rows in buffers of their own."""
-    return batch.take(pa.array(np.arange(batch.num_rows)))
+    return batch.take(arrow_array(np.arange(batch.num_rows)))
 
 
 def slices(batch: pa.RecordBatch, limit_bytes: int) -> Iterator[pa.RecordBatch]:
@@ -187,64 +196,24 @@ def dictionary_columns(sample: pa.Table) -> list[str]:
     ]
 
 
-def statistics_json(footer: pq.FileMetaData, columns: Sequence[str]) -> str:
-    """Delta's per-file statistics from a Parquet footer.
+def ascending_columns(sample: pa.Table, besides: Sequence[str]) -> list[str]:
+    """Whole numbers, instants and dates that ascend over the first rows, as keys and creation times do.
 
-    Floats have no bounds here (a NaN would make them wrong), decimals neither (JSON numbers would round them). Text is
-    cut to 64 characters, its maximum then raised by the greatest code point so that it stays an upper bound; it has no
-    bounds where even that is too low.
+    As differences they take next to nothing: five times quicker to encode, four times to decode than plain (measured).
     """
-    lows: dict[str, Any] = {}
-    highs: dict[str, Any] = {}
-    nulls: dict[str, int] = {}
-    indexes = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
-    for name in columns:
-        if name not in indexes:
-            continue
-        groups = [footer.row_group(g).column(indexes[name]) for g in range(footer.num_row_groups)]
-        found = [g.statistics for g in groups]
-        if any(s is None or not s.has_null_count for s in found):
-            continue
-        nulls[name] = sum(s.null_count for s in found)
-        bounded = [s for s, g in zip(found, groups, strict=True) if s.null_count < g.num_values]
-        if not bounded or not all(s.has_min_max for s in bounded):
-            continue
-        try:
-            low, high = _json_low(min(s.min for s in bounded)), _json_high(max(s.max for s in bounded))
-        except (OverflowError, ValueError):  # an instant before year 1 or after 9999, which has no ISO text
-            continue
-        if low is not None and high is not None:
-            lows[name], highs[name] = low, high
-    statistics = {"numRecords": footer.num_rows, "minValues": lows, "maxValues": highs, "nullCount": nulls}
-    # As UTF-8, not as escapes: deltalake 1.6.6 reads the escapes of U+CCFD7 as U+BCFD7, and bounds would hide rows.
-    return json.dumps(statistics, ensure_ascii=False)
-
-
-def _json_low(value: Any) -> Any:
-    if isinstance(value, str):
-        return value[:STATISTICS_CHARS]
-    return _json_exact(value)
-
-
-def _json_high(value: Any) -> Any:
-    if isinstance(value, str):
-        if len(value) <= STATISTICS_CHARS:
-            return value
-        raised = value[:STATISTICS_CHARS] + "\U0010ffff"
-        return raised if raised >= value else None
-    return _json_exact(value)
-
-
-def _json_exact(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-    if isinstance(value, date):
-        return value.isoformat()
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    head = sample.slice(0, DICTIONARY_SAMPLE_ROWS)
+    return [
+        name
+        for name in head.column_names
+        if name not in besides
+        and (pa.types.is_signed_integer(head[name].type) or pa.types.is_temporal(head[name].type))
+        and not head[name].null_count
+        and pl.Series(values=pl.from_arrow(head[name])).is_sorted()
+    ]
 
 
 def read_batches(
-    store: Store,
+    store: Inputs,
     path: str,
     *,
     columns: Sequence[str] | None = None,
@@ -257,7 +226,7 @@ def read_batches(
     first batch of each row group, because a dictionary can hide how wide rows decode.
     """
     with store.open_input(path) as file:
-        reader = pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
+        reader = pq.ParquetFile(file, pre_buffer=False, buffer_size=_read_bytes(file))
         wanted = set(range(reader.num_row_groups)) if row_groups is None else set(row_groups)
         position = 0
         for index in range(reader.num_row_groups):
@@ -268,6 +237,12 @@ def read_batches(
                     yield at, batch
                     at += batch.num_rows
             position += group.num_rows
+
+
+def _read_bytes(file: pa.NativeFile) -> int:
+    """Of one read, which every column keeps in a buffer: a request to a remote store is worth more than one to a disk,
+    where 256 KiB are as quick and save 25 MB of a reader of a dozen columns."""
+    return 256 << 10 if isinstance(file, pa.OSFile) else 1 << 20
 
 
 def _group_batches(
@@ -293,7 +268,7 @@ def without_rows(batch: pa.RecordBatch, at: int, gone: np.ndarray[Any, np.dtype[
         return batch
     mask = np.ones(batch.num_rows, dtype=bool)
     mask[gone[low:high] - at] = False
-    return batch.filter(pa.array(mask))
+    return batch.filter(arrow_array(mask))
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -7,6 +7,7 @@ pretends to honour it.
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 import obstore
 import pyarrow as pa
@@ -25,6 +26,18 @@ from import_platform.errors import ConfigError, StoreUnavailable
 
 UPLOAD_PART_BYTES = 8 << 20
 READ_BUFFER_BYTES = 1 << 20
+WHOLE_BYTES = 4 << 20
+"""Remote objects up to this size are fetched by one request; a request costs as much time as a megabyte does."""
+
+
+REQUESTS = 16
+"""Requests under way at once to a remote store, where threads wait more than they work."""
+
+
+class Inputs(Protocol):
+    """What objects are opened from for reading."""
+
+    def open_input(self, path: str) -> pa.NativeFile: ...
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,9 @@ class Store:
             except FileNotFoundError as error:
                 raise StoreUnavailable("an object is gone", path=path, remedy="Run the sync again.") from error
         with self._translated(path):
+            found = obstore.get(self._store, path)
+            if found.meta["size"] <= WHOLE_BYTES:
+                return pa.BufferReader(pa.py_buffer(memoryview(found.bytes())))
             reader = obstore.open_reader(self._store, path, buffer_size=READ_BUFFER_BYTES)
         return pa.PythonFile(_Reader(reader, partial(self._translated, path)), mode="r")
 
@@ -212,6 +228,36 @@ class Store:
                 reason=reason,
                 remedy="Check that it is reachable; the next run goes on.",
             ) from error
+
+
+class ReadOnce:
+    """A store whose small remote objects are fetched once though they are opened twice: probed, then rewritten.
+
+    Holds up to `limit_bytes` of them; a local store is passed through, its page cache does as much.
+    """
+
+    def __init__(self, store: Store, limit_bytes: int) -> None:
+        self._store = store
+        self._room_bytes = limit_bytes
+        self._held: dict[str, pa.Buffer] = {}
+        self._lock = threading.Lock()
+
+    def open_input(self, path: str) -> pa.NativeFile:
+        if (held := self._held.get(path)) is not None:
+            return pa.BufferReader(held)
+        file = self._store.open_input(path)
+        with self._lock:
+            if isinstance(file, pa.BufferReader) and file.size() <= self._room_bytes:
+                self._room_bytes -= file.size()
+                self._held[path] = file.read_buffer()
+                file.seek(0)
+        return file
+
+    def forget(self, path: str) -> None:
+        """Frees an object that will not be opened again."""
+        with self._lock:
+            held = self._held.pop(path, None)
+            self._room_bytes += held.size if held is not None else 0
 
 
 def s3_options(env: Mapping[str, str]) -> dict[str, str]:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from import_platform.core.merge import MergePlan, Positions
+from import_platform.core.merge import MergePlan
+from import_platform.core.splice import Positions
 from import_platform.core.state import Attempt
 from import_platform.io.delta import Snapshot
 from import_platform.io.parquet import without_rows
 from import_platform.pipeline.context import OpenTable
 from import_platform.pipeline.flush import Flush, StagedRows
-from import_platform.pipeline.merge import Merge, Rows, Target
+from import_platform.pipeline.incoming import Rows
+from import_platform.pipeline.merge import Merge, Target
 from import_platform.pipeline.newer_rows import NewerRows, Start
 
 

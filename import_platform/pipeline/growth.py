@@ -14,7 +14,7 @@ from typing import Protocol
 import polars as pl
 import pyarrow as pa
 
-from import_platform.core.merge import Positions
+from import_platform.core.splice import Positions
 from import_platform.core.split import SplitPlan, begin_split
 from import_platform.io.delta import Snapshot
 from import_platform.pipeline.counting import count_files, grown

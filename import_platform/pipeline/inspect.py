@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import polars as pl
 import pyarrow as pa
@@ -67,7 +67,7 @@ def table_status(lake: Lake, source: str, table: str) -> TableStatus | None:
         leaves={leaf: LeafStatus(rows, size, files) for leaf, rows, size, files in by_leaf.iter_rows()},
         delta_version=snapshot.version,
         cursor_value=staging.state(snapshot.transaction).cursor,
-        last_commit_at=datetime.fromtimestamp(snapshot.committed_ms / 1000, UTC),
+        last_commit_at=log.committed_at(),
         schema=snapshot.schema,
         identity=identity,
         open_attempts=len(staging.attempts()),

@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from import_platform.core.merge import ROW, Positions, last_versions
+from import_platform.core.merge import ROW, last_versions
+from import_platform.core.splice import Positions
 from import_platform.io.delta import Snapshot
 from import_platform.io.parquet import conform, read_batches
 from import_platform.pipeline.context import LakeTable
-from import_platform.pipeline.merge import Rows
+from import_platform.pipeline.incoming import Rows
 from import_platform.pipeline.replace_range import PartlyInRange, range_files, whole_files
 
 COMPARE_BATCH_BYTES = 4 << 20

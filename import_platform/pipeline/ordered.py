@@ -68,7 +68,7 @@ def _row_groups(store: Store, paths: Sequence[str], column: str) -> list[tuple[_
 def _sorted(batches: Sequence[pa.RecordBatch], primary_key: Sequence[str]) -> pa.Table:
     table = pa.Table.from_batches(batches).combine_chunks()
     order = sort_order(table, pl.repeat("", table.num_rows, eager=True, dtype=pl.String), primary_key)
-    return table.take(pa.array(order.to_numpy()))
+    return table.take(order.to_arrow())
 
 
 def _count_below(table: pa.Table, column: str, following: _Least | None) -> int:

@@ -7,10 +7,10 @@ that held rows of their leaves in the first one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from import_platform.core.budget import MIB, MemoryBudget
 from import_platform.core.layout import sort_key
-from import_platform.core.merge import Positions
+from import_platform.core.splice import Positions
 from import_platform.io.memory import MemoryWatch
 from import_platform.io.parquet import ROW_GROUP_BYTES, LeafWriter, WrittenFile, conform, read_batches, without_rows
 from import_platform.pipeline.leaves import OPEN_WRITERS, LeafWriters, TableFiles
@@ -92,13 +92,16 @@ class Scatter:
         files: list[WrittenFile] = []
         for number in range(self._passes):
             writers = LeafWriters(self._writer, buffered_bytes(self._budget))
-            for path in paths:
-                for batch, leaves in read_ahead(self._batches(path, number, index)):
-                    for leaf, rows in _rows_by_leaf(leaves):
-                        if self._passes == 1 or self._pass_of.get(leaf, 0) == number:
-                            writers.write(leaf, batch if rows is None else batch.take(rows))
-                    if number == 0:
-                        self._on_rows(batch.num_rows)
+            with WriteBehind(writers) as behind:
+                for path in paths:
+                    for batch, leaves in read_ahead(self._batches(path, number, index)):
+                        behind.write(
+                            (leaf, batch if rows is None else batch.take(rows))
+                            for leaf, rows in _rows_by_leaf(leaves)
+                            if self._passes == 1 or self._pass_of.get(leaf, 0) == number
+                        )
+                        if number == 0:
+                            self._on_rows(batch.num_rows)
             files += writers.close()
         return files
 
@@ -140,6 +143,42 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := upcoming.result()) is not None:
             upcoming = pool.submit(next, items, None)
             yield item
+
+
+class WriteBehind:
+    """Writes the pieces of one batch in a thread while the caller makes those of the next: encoding is half the work.
+
+    The block ends when everything is written, and raises what writing raised.
+    """
+
+    def __init__(self, writers: LeafWriters) -> None:
+        self._writers = writers
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
+        self._written: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._wait()
+        finally:
+            self._pool.shutdown()
+
+    def write(self, pieces: Iterable[tuple[str, pa.RecordBatch]]) -> None:
+        """Takes (leaf, rows) once the pieces before are written, so that those of two batches are held at most."""
+        ready = list(pieces)
+        self._wait()
+        self._written = self._pool.submit(self._write, ready)
+
+    def _write(self, pieces: list[tuple[str, pa.RecordBatch]]) -> None:
+        while pieces:
+            self._writers.write(*pieces.pop())
+
+    def _wait(self) -> None:
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
 
 
 def _passes(targets: Sequence[str], open_max: int) -> tuple[dict[str, int], int]:

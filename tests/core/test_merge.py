@@ -18,7 +18,9 @@ from import_platform.core.merge import (
     keys_in_bounds,
     last_versions,
     plan_rewrites,
+    put_back,
 )
+from import_platform.core.splice import Replaced
 
 SMALL = st.one_of(st.none(), st.integers(0, 3))
 
@@ -178,3 +180,32 @@ def test_no_file_is_an_input_twice_and_no_hit_is_forgotten(case, incoming):
             assert leaf_of[path] == rewrite.leaf
             assert list(positions) == list(hits.get(path, []))
     assert sorted(rewrite.leaf for rewrite in plan if rewrite.incoming) == sorted(incoming)
+
+
+@given(data=st.data())
+def test_a_row_goes_back_to_its_place_when_its_leaf_is_still_the_same(data):
+    leaves = ["a", "b"]
+    placed_in = data.draw(st.lists(st.sampled_from([*leaves, None]), min_size=1, max_size=12), label="leaf of each row")
+    kept = sorted((leaf, row) for row, leaf in enumerate(placed_in) if leaf is not None)
+    where = np.full(len(placed_in), -1, np.int64)
+    where[[row for _, row in kept]] = range(len(kept))
+    starts = {leaf: next(i for i, (name, _) in enumerate(kept) if name == leaf) for leaf in {name for name, _ in kept}}
+    spans = {leaf: (start, sum(name == leaf for name, _ in kept)) for leaf, start in starts.items()}
+    hits = {
+        path: data.draw(st.lists(st.integers(0, len(placed_in) - 1), max_size=6), label=path) for path in ("f0", "f1")
+    }
+    leaf_of = {"f0": "a", "f1": "b"}
+    found = {path: Replaced(np.arange(len(rows)), np.array(rows, np.int64)) for path, rows in hits.items()}
+
+    back, left = put_back(found, leaf_of, spans, where)
+
+    seen: set[int] = set()
+    for path in sorted(hits):
+        want = []
+        for position, row in enumerate(hits[path]):
+            if placed_in[row] == leaf_of[path] and row not in seen:
+                seen.add(row)
+                want.append((position, row))
+        got = back.get(path)
+        assert want == ([] if got is None else list(zip(got.positions.tolist(), got.rows.tolist(), strict=True)))
+    assert [row for (_, row), free in zip(kept, left, strict=True) if free] == [r for _, r in kept if r not in seen]

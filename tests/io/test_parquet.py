@@ -23,9 +23,9 @@ from import_platform.io.parquet import (
     dictionary_columns,
     read_batches,
     slices,
-    statistics_json,
     without_rows,
 )
+from import_platform.io.statistics import statistics_json
 from import_platform.io.store import Store
 
 US = pa.timestamp("us", "UTC")

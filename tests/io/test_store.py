@@ -100,7 +100,7 @@ def test_a_missing_file_is_a_retryable_error(store):
 
 def test_an_object_that_is_deleted_while_it_is_read_is_a_retryable_error(s3_environment):
     store = Store(new_bucket(s3_environment), env=s3_environment)
-    store.put("a", bytes(3 << 20))
+    store.put("a", bytes(8 << 20))
     with store.open_input("a") as file:
         file.read(10)
         store.delete(["a"])

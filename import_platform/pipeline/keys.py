@@ -1,0 +1,231 @@
+"""The keys of one flush: the last version of each, and where the lake holds them, found by reading key columns only.
+
+Keys that outgrow their share of the budget are worked through in passes, each over those of one hash class. A pass
+reads the staged key columns again instead of spilling: they are on disk already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from import_platform.core.arrow import empty_table
+from import_platform.core.deleted import marked
+from import_platform.core.merge import ROW, Mask, ascends, keys_in_bounds, last_versions
+from import_platform.core.splice import NONE, NOTHING, Replaced
+from import_platform.io.key_filter import FILTER_KEYS_MAX, FILTER_ROWS_MAX, KeyFilters, filter_hashes
+from import_platform.io.parquet import read_batches
+from import_platform.io.store import Inputs
+from import_platform.pipeline.incoming import Rows
+
+PROBE_BATCH_BYTES = 4 << 20
+PASS_BYTES_MIN = 64 << 10
+"""A pass over fewer keys than this would read the staged columns more often than it saves memory."""
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Where keys were found in one file, and the row of the flush that each belongs to.
+
+    `was_read` is False when the file's key filter ruled it out, `filter_bytes` is what reading that took.
+    """
+
+    found: Replaced
+    was_read: bool = True
+    filter_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class KeyColumns:
+    """What decides which source row wins: `cursor` by value, then arrival. Rows that the column `deleted` marks take
+    their key out of the lake and are not written."""
+
+    primary_key: tuple[str, ...]
+    cursor: str | None
+    deleted: str | None = None
+
+
+class FlushKeys:
+    """Keys of the rows of a flush, in the order of the first key column (nulls first).
+
+    `count` is the number of rows; `keep` marks those to write, None means all. Memory: `limit_bytes`, and a byte per
+    row where some are not to be written.
+    """
+
+    def __init__(
+        self, rows: Rows, schema: pa.Schema, columns: KeyColumns, *, limit_bytes: int, filters: KeyFilters, workers: int
+    ) -> None:
+        self._rows = rows
+        self._schema = schema
+        self._columns = columns
+        self._filters = filters
+        self._workers = workers
+        self.count = 0
+        self.keep: Mask | None = None
+        self.hits: dict[str, Hits] = {}
+        limit_bytes = max(limit_bytes, PASS_BYTES_MIN)
+        every, size_bytes = self._gathered(limit_bytes)
+        self.passes = 1 if every is not None else -(-2 * size_bytes // limit_bytes)
+        self._only = self._reduced(every) if every is not None else None
+        if every is None:
+            for _ in self.frames():
+                pass  # each pass notes in `keep` which rows lose
+
+    @property
+    def first(self) -> pl.Series | None:
+        """The first key column, sorted, to prune files with; None when it takes several passes to see it."""
+        return None if self._only is None else self._only.to_series(0).alias(self._columns.primary_key[0])
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Per pass: the key columns as c0, c1, .. and ROW, one row per key."""
+        if self._only is not None:
+            yield self._only
+            return
+        for number in range(self.passes):
+            yield self._reduced(self._pass(number))
+
+    def probe(self, inputs: Inputs, table_path: str, files: pl.DataFrame) -> None:
+        """Fills `hits` for files it does not know yet; `files` has path, rows and perhaps bounds of the first key."""
+        todo = _bounded(files.filter(~pl.col("path").is_in(list(self.hits))), self._columns.primary_key[0])
+        if not todo:
+            return
+        found: dict[str, list[Hits]] = {path: [] for path, _, _, _ in todo}
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="probe") as pool:
+            for frame in self.frames():
+                probe = _Probe(self._columns.primary_key, frame, self._filters, inputs, table_path)
+                for (path, *_), hits in zip(todo, pool.map(probe.file, *zip(*todo, strict=True)), strict=True):
+                    found[path].append(hits)
+        self.hits.update((path, _united(parts)) for path, parts in found.items())
+
+    def _gathered(self, limit_bytes: int) -> tuple[pl.DataFrame | None, int]:
+        """All key columns with ROW, or None when they are too many; then only counted."""
+        parts, size_bytes = [self._empty], 0
+        for part in self._parts():
+            self.count += part.height
+            size_bytes += int(part.estimated_size()) + 4 * part.height
+            if 2 * size_bytes <= limit_bytes:
+                parts.append(part)
+            else:
+                parts = []
+        return (pl.concat(parts).with_row_index(ROW) if parts else None), size_bytes
+
+    def _pass(self, number: int) -> pl.DataFrame:
+        names = [f"c{i}" for i in range(len(self._columns.primary_key))]
+        parts, at = [self._empty.with_row_index(ROW)], 0
+        for part in self._parts():
+            mine = part.select(names).hash_rows() % self.passes == number
+            parts.append(part.with_row_index(ROW, offset=at).filter(mine))
+            at += part.height
+        return pl.concat(parts)
+
+    def _parts(self) -> Iterator[pl.DataFrame]:
+        types = self._empty.schema
+        for batch in self._rows.batches(self._read):
+            yield self._numbered(batch).cast(types)
+
+    @property
+    def _read(self) -> list[str]:
+        columns = self._columns
+        others = [name for name in (columns.cursor, columns.deleted) if name is not None]
+        return list(dict.fromkeys([*columns.primary_key, *others]))
+
+    def _numbered(self, rows: pa.Table | pa.RecordBatch) -> pl.DataFrame:
+        frame, columns = numbered(rows, self._columns.primary_key), self._columns
+        if columns.cursor is not None:
+            frame = frame.with_columns(pl.Series("cursor", pl.from_arrow(rows.column(columns.cursor))))
+        if columns.deleted is not None:
+            frame = frame.with_columns(pl.Series("deleted", marked(rows.column(columns.deleted))))
+        return frame
+
+    @property
+    def _empty(self) -> pl.DataFrame:
+        schema, deleted = self._schema, self._columns.deleted
+        if deleted is not None and deleted not in schema.names:
+            schema = schema.append(pa.field(deleted, pa.bool_()))
+        return self._numbered(empty_table(schema))
+
+    def _reduced(self, every: pl.DataFrame) -> pl.DataFrame:
+        """The last version of each key, sorted by the first key column; `keep` loses the others and what is deleted."""
+        names = [f"c{i}" for i in range(len(self._columns.primary_key))]
+        last = every
+        if not ascends(every, names):
+            last = last_versions(every, names, "cursor" if self._columns.cursor else None)
+            if last.height < every.height:
+                self._lose(every.join(last.select(ROW), on=ROW, how="anti")[ROW])
+            last = last.sort(names[0], nulls_last=False)
+        if self._columns.deleted is not None:
+            self._lose(last.filter("deleted")[ROW])
+        return last.select(*names, ROW)
+
+    def _lose(self, rows: pl.Series) -> None:
+        if rows.len():
+            if self.keep is None:
+                self.keep = np.ones(self.count, dtype=bool)
+            self.keep[rows.to_numpy()] = False
+
+
+class _Probe:
+    """Looks for the keys of one pass in files, each with its bounds of the first key column."""
+
+    def __init__(
+        self, primary_key: Sequence[str], keys: pl.DataFrame, filters: KeyFilters, inputs: Inputs, table_path: str
+    ) -> None:
+        self._primary_key = list(primary_key)
+        self._keys = keys
+        self._filters = filters
+        self._inputs = inputs
+        self._table_path = table_path
+        self._names = keys.columns[: len(primary_key)]
+        few = 0 < keys.height <= FILTER_KEYS_MAX
+        self._hashes = np.sort(filter_hashes(keys, self._names)) if few else None
+
+    def file(self, path: str, rows: int, low: object, high: object) -> Hits:
+        filter_bytes = 0
+        if self._hashes is not None and rows <= FILTER_ROWS_MAX:
+            verdict = self._filters.look(path, self._hashes)
+            if verdict is not None and not verdict.possible:
+                return Hits(NOTHING, was_read=False, filter_bytes=verdict.size_bytes)
+            filter_bytes = verdict.size_bytes if verdict is not None else 0
+        keys = keys_in_bounds(self._keys, self._names[0], low, high)
+        types = keys.select(self._names).schema
+        positions, found, hashes = [NONE], [NONE], []
+        build = self._hashes is not None and rows <= FILTER_ROWS_MAX and not filter_bytes
+        for at, batch in read_batches(
+            self._inputs, f"{self._table_path}/{path}", columns=self._primary_key, limit_bytes=PROBE_BATCH_BYTES
+        ):
+            frame = numbered(batch, self._primary_key).cast(types)
+            hit = frame.with_row_index("at").join(keys, on=self._names, how="inner", nulls_equal=True).sort("at")
+            positions.append(hit["at"].to_numpy().astype(np.int64) + at)
+            found.append(hit[ROW].to_numpy().astype(np.int64))
+            build = build and not hit.height
+            if build:
+                hashes.append(filter_hashes(frame, self._names))
+        if build and hashes:  # a file that is hit will be rewritten, a filter of it would be for nothing
+            self._filters.put(path, np.concatenate(hashes))
+        return Hits(Replaced(np.concatenate(positions), np.concatenate(found)), filter_bytes=filter_bytes)
+
+
+def numbered(rows: pa.Table | pa.RecordBatch, names: Sequence[str]) -> pl.DataFrame:
+    """The named columns in this order, called c0, c1, ..: a source's names may look like Polars' patterns or ours."""
+    return pl.DataFrame({f"c{i}": pl.from_arrow(rows.column(name)) for i, name in enumerate(names)})
+
+
+def _bounded(files: pl.DataFrame, first: str) -> list[tuple[str, int, object, object]]:
+    bounded = f"min.{first}" in files.columns
+    return [
+        (row["path"], row["rows"], row[f"min.{first}"] if bounded else None, row[f"max.{first}"] if bounded else None)
+        for row in files.iter_rows(named=True)
+    ]
+
+
+def _united(parts: Sequence[Hits]) -> Hits:
+    if len(parts) == 1:
+        return parts[0]
+    positions = np.concatenate([part.found.positions for part in parts])
+    order = np.argsort(positions, kind="stable")
+    return Hits(Replaced(positions[order], np.concatenate([part.found.rows for part in parts])[order]))
