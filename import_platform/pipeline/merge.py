@@ -24,6 +24,7 @@ from import_platform.core.identity import Identity
 from import_platform.core.merge import Mask, MergePlan, Rewrite, candidate_files, plan_rewrites, put_back
 from import_platform.core.splice import NONE, NOTHING, Positions, Replaced, spliced
 from import_platform.io.delta import Snapshot
+from import_platform.io.encoding import Encodings
 from import_platform.io.key_filter import KeyFilters
 from import_platform.io.memory import MemoryWatch
 from import_platform.io.parquet import ROW_GROUP_BYTES, LeafWriter, WrittenFile, conform, read_batches
@@ -90,6 +91,7 @@ class Merge:
         self._target = target
         self._budget = budget
         self._on_rows = on_rows
+        self._encodings = Encodings()
         self._watch = watch or MemoryWatch()
         self._inputs = ReadOnce(target.store, budget.merge_bytes // 2)
         self._placing = Placing(rows, target.schema, target.identity, budget)
@@ -307,7 +309,10 @@ class Merge:
 
     def _writer(self, leaf: str) -> LeafWriter:
         first = self._statistics_first
-        return LeafWriter(self._target.store, self._target.path, leaf, self._target.schema, statistics_first=first)
+        target = self._target
+        return LeafWriter(
+            target.store, target.path, leaf, target.schema, statistics_first=first, encodings=self._encodings
+        )
 
     @property
     def _statistics_first(self) -> list[str]:

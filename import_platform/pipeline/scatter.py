@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from import_platform.core.budget import MIB, MemoryBudget
 from import_platform.core.layout import sort_key
 from import_platform.core.splice import Positions
+from import_platform.io.encoding import Encodings
 from import_platform.io.memory import MemoryWatch
 from import_platform.io.parquet import ROW_GROUP_BYTES, LeafWriter, WrittenFile, conform, read_batches, without_rows
 from import_platform.pipeline.leaves import OPEN_WRITERS, LeafWriters, TableFiles
@@ -81,6 +82,7 @@ class Scatter:
         self._statistics_first = statistics_first
         self._budget = budget
         self._gone = gone or {}
+        self._encodings = Encodings()
         self._watch = watch
         self._on_rows = on_rows
         open_max = open_leaves_max(budget, is_local=table.store.is_local)
@@ -133,7 +135,9 @@ class Scatter:
 
     def _writer(self, leaf: str) -> LeafWriter:
         first = self._statistics_first
-        return LeafWriter(self._table.store, self._table.path, leaf, self._schema, statistics_first=first)
+        return LeafWriter(
+            self._table.store, self._table.path, leaf, self._schema, statistics_first=first, encodings=self._encodings
+        )
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:

@@ -17,10 +17,10 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from import_platform.io.delta import Commit, DeltaLog
+from import_platform.io.encoding import ascending_columns, dictionary_columns
 from import_platform.io.parquet import (
     LeafWriter,
     conform,
-    dictionary_columns,
     read_batches,
     slices,
     without_rows,
@@ -107,6 +107,22 @@ def test_a_dictionary_is_for_columns_that_repeat_themselves():
 
 
 # Reading
+
+
+def test_ascending_numbers_and_times_are_stored_as_differences():
+    day = datetime(2025, 1, 1)
+    table = pa.table(
+        {
+            "id": [1, 2, 5],
+            "same": [1, 1, 1],
+            "down": [3, 2, 1],
+            "null": pa.array([1, None, 3], pa.int64()),
+            "at": pa.array([day, day, day], US),
+            "text": ["a", "b", "c"],
+            "float": [1.0, 2.0, 3.0],
+        }
+    )
+    assert ascending_columns(table, ["same"]) == ["id", "at"]
 
 
 @pytest.mark.parametrize("limit", [1, 5_000, 1 << 20])
