@@ -11,6 +11,7 @@ from import_platform.core.report import SyncReport
 from import_platform.core.table import DeclaredTable
 from import_platform.pipeline.context import TableContext
 from import_platform.pipeline.inspect import table_status
+from import_platform.pipeline.reconcile import reconcile
 from import_platform.pipeline.replay import replay_rejected
 from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import table_id
@@ -19,7 +20,12 @@ from import_platform.resources.process import tag_run
 from import_platform.resources.session import UNLIMITED_SECONDS, current_session
 
 REPLAY = "replay"
-REPAIRS: Mapping[str, Callable[[TableContext], SyncReport]] = {REPLAY: replay_rejected}
+RECONCILE = "reconcile"
+Repair = Callable[[TableContext, Mapping[str, Any]], SyncReport]
+REPAIRS: Mapping[str, Repair] = {
+    REPLAY: lambda table, _: replay_rejected(table),
+    RECONCILE: lambda table, options: reconcile(table, repair=not options["dry_run"]),
+}
 
 
 def repair_in_step(
@@ -36,7 +42,7 @@ def repair_in_step(
         before = table_status(lake, config.name, declared.name)
         observer = observer_of(context, session)
         with platform.table(config, declared, observer=observer, stop=stop, max_run_seconds=UNLIMITED_SECONDS) as table:
-            report = REPAIRS[options["task"]](table)
+            report = REPAIRS[options["task"]](table, options)
         session.reports[name] = report
         after = table_status(lake, config.name, declared.name)
         if after is not None:

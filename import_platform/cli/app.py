@@ -151,6 +151,20 @@ def maintain(
         command.run(screen, selection)
 
 
+@app.command()
+def reconcile(
+    context: typer.Context,
+    selection: Annotated[str, typer.Argument(metavar="SOURCE[/TABLE]", help="One source or one table.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what differs.")] = False,
+    json_lines: Json = False,
+) -> None:
+    """Compare every row with the source; put in what is missing, take out what is gone, mend what differs."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import reconcile as command
+
+        command.run(screen, selection, dry_run=dry_run)
+
+
 rejected = typer.Typer(no_args_is_help=True, help="Show rows that did not fit their columns, and replay them.")
 app.add_typer(rejected, name="rejected")
 

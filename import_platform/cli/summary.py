@@ -38,6 +38,11 @@ def conclude(screen: Terminal, reports: Sequence[SyncReport], *, interrupted: bo
             screen.emit(report.as_json())
     else:
         _print(screen, reports)
+    leave(screen, reports, interrupted=interrupted)
+
+
+def leave(screen: Terminal, reports: Sequence[SyncReport], *, interrupted: bool) -> None:
+    """Ends a command whose reports were shown; raises as `conclude`."""
     statuses = {report.status for report in reports}
     if interrupted or Status.CHECKPOINTED in statuses:
         if not screen.is_json:

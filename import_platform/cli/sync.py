@@ -39,13 +39,15 @@ def backfill(screen: Terminal, table: str, keys: Sequence[str]) -> None:
 
 
 def repair(
-    screen: Terminal, tables: Mapping[str, Sequence[str]], task: str, sources: Catalog
+    screen: Terminal, tables: Mapping[str, Sequence[str]], task: str, sources: Catalog, *, dry_run: bool = False
 ) -> tuple[list[SyncReport], bool]:
     """The reports of a repair of these tables, and whether it was interrupted."""
     memory_budget(read_settings().memory)
     try:
         with observing(screen.err) as observer:
-            return launch_maintenance(tables, {"task": task}, sources=sources, observer=observer), False
+            return launch_maintenance(
+                tables, {"task": task, "dry_run": dry_run}, sources=sources, observer=observer
+            ), False
     except Interrupted as error:
         return error.report or [], True
 

@@ -163,6 +163,7 @@ class TableYaml(_Yaml):
     partition: Partition = None
     schedule: Cron | None = Field(None, description="instead of the source's schedule")
     partition_max: Size | None = Field(None, description="such as 3GB, instead of IMPORT_PLATFORM_PARTITION_MAX")
+    reconcile: Cron | None = Field(None, description="when to compare the table with the source and repair it")
     columns: Columns = None
     where: Annotated[StrictStr, AfterValidator(_condition)] | None = Field(
         None, description="a condition in the source's own SQL, such as country = 'NL'; other rows are not read"
@@ -190,6 +191,7 @@ class TableYaml(_Yaml):
             schema_policy=SchemaPolicy(self.schema_policy),
             deleted=self.deleted,
             where=self.where,
+            reconcile=self.reconcile,
             choice=ColumnChoice(
                 tuple(self.columns.include) if self.columns and self.columns.include else None,
                 tuple(self.columns.exclude or ()) if self.columns else (),
@@ -220,6 +222,7 @@ class SourceYaml(_Yaml):
     # Any: a schema violation quotes the value, and a connection may hold a secret.
     connection: Annotated[Any, AfterValidator(_connection)] = Field(description="kind and how to reach the source")
     schedule: Cron | None = Field(None, description="cron, for every table without its own")
+    reconcile: Cron | None = Field(None, description="cron of comparisons, for every table without its own")
     tables: list[TableYaml] | None = Field(None, description="left out: every table found")
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ class ExternalSource(dg.Component, dg.Model, dg.Resolvable):
     name: str
     connection: Connection
     schedule: str | None = None
+    reconcile: str | None = None
     tables: tuple[DeclaredTable, ...] | None = None
     _origin: Origin | None = PrivateAttr(default=None)
 
@@ -43,11 +44,17 @@ class ExternalSource(dg.Component, dg.Model, dg.Resolvable):
     def resolve_from_model(cls, context: Any, model: BaseModel) -> ExternalSource:
         assert isinstance(model, SourceYaml)
         tables = None if model.tables is None else tuple(table.declared() for table in model.tables)
-        return cls(name=model.name, connection=model.declared_connection(), schedule=model.schedule, tables=tables)
+        return cls(
+            name=model.name,
+            connection=model.declared_connection(),
+            schedule=model.schedule,
+            reconcile=model.reconcile,
+            tables=tables,
+        )
 
     @property
     def config(self) -> SourceConfig:
-        return SourceConfig(self.name, self.connection, self.schedule)
+        return SourceConfig(self.name, self.connection, self.schedule, self.reconcile)
 
     @property
     def origin(self) -> Origin | None:

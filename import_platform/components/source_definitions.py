@@ -24,6 +24,7 @@ from import_platform.core.table import DeclaredTable
 from import_platform.errors import ConfigError
 from import_platform.jobs.discovery import discovery_job, discovery_schedule
 from import_platform.jobs.due import cron_of, interval
+from import_platform.jobs.reconcile import reconcile_schedules
 from import_platform.jobs.repartition import MaintainTable, maintenance_job
 from import_platform.jobs.schedules import sync_schedules
 from import_platform.jobs.sync_jobs import asset_sync_job, sync_now
@@ -55,6 +56,7 @@ def source_definitions(
     if not known:
         return definitions
     job = asset_sync_job(config, known)
+    maintenance = maintenance_job(config, known, _maintain(config))
     return dg.Definitions.merge(
         definitions,
         dg.Definitions(
@@ -62,9 +64,9 @@ def source_definitions(
             jobs=[
                 job,
                 sync_now(config, known, _sync_and_record(config)),
-                maintenance_job(config, known, _maintain(config)),
+                maintenance,
             ],
-            schedules=sync_schedules(config, known, job),
+            schedules=[*sync_schedules(config, known, job), *reconcile_schedules(config, known, maintenance)],
             resources={"platform": PLATFORM},
         ),
     )

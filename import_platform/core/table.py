@@ -146,7 +146,7 @@ class DeclaredTable:
 
     `partition_max_bytes` None is the platform's own limit; a `pinned` table is split and merged back by hand only.
     `deleted` is the soft-delete column: rows that it marks go away in the lake. `where` is a condition in the
-    source's own SQL.
+    source's own SQL; `reconcile` the cron of comparisons with the source.
     """
 
     name: str
@@ -161,6 +161,7 @@ class DeclaredTable:
     deleted: str | None = None
     choice: ColumnChoice = ColumnChoice()
     where: str | None = None
+    reconcile: str | None = None
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ CHOICE = {
         description="Another partition for the tables, such as created_at:month, id:1000000, "
         "hash:16 or none; their defs.yaml must then say the same.",
     ),
+    "dry_run": dg.Field(bool, default_value=False, description="reconcile only tells what differs."),
     "quiet": dg.Field(bool, default_value=False, description="Write to the run's log only, not to the console."),
 }
-OPTIONS = ("task", "max_bytes", "by_hand", "to")
+OPTIONS = ("task", "max_bytes", "by_hand", "to", "dry_run")
 """The fields that every table's op gets."""
 
 

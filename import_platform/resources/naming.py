@@ -66,5 +66,10 @@ def maintain_job(source: str) -> str:
     return f"maintain_{source}"
 
 
+def reconcile_schedule(source: str) -> str:
+    """Starts the op job `maintain_job` with the task reconcile."""
+    return f"reconcile_{source}"
+
+
 def discover_job(source: str) -> str:
     return f"discover_{source}"

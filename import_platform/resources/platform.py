@@ -26,6 +26,7 @@ class SourceConfig:
     name: str
     connection: Connection
     schedule: str | None = None
+    reconcile: str | None = None
 
 
 def partition_max_bytes(declared: DeclaredTable) -> int:
