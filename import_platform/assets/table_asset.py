@@ -18,7 +18,7 @@ from import_platform.core.table import (
     SyncMode,
     TimePartition,
 )
-from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, partitions_def, pool
+from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, order_tags, partitions_def, pool
 from import_platform.resources.platform import PlatformResource, SourceConfig
 
 Evaluate = Callable[[Outcome], list[dg.AssetCheckResult]]
@@ -69,6 +69,7 @@ def table_asset(config: SourceConfig, declared: DeclaredTable, dressing: Dressin
         partitions_def=partitions_def(config.name, declared.name),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         pool=pool(config.name, declared.name),
+        op_tags=order_tags(config.connection, declared.name),
         check_specs=dressing.check_specs,
     )
     def sync(

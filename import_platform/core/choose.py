@@ -68,7 +68,7 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo, *, in_lake: C
     primary_key, key_reason = _primary_key(declared, info)
     sync, cursor, sync_reason = _sync(declared, info, primary_key)
     partition, partition_reason = _partition(declared, info, primary_key)
-    deleted = None if declared.deleted is None else _column(info, declared.deleted, role="soft-delete").name
+    deleted = info.deleted if declared.deleted is None else _column(info, declared.deleted, role="soft-delete").name
     placing: str | None = getattr(partition, "column", None)
     kept = {name for name in (*primary_key, cursor, deleted, placing) if name is not None}
     check_masks(declared.choice, kept=kept, table=info.name_in_lake)
@@ -90,6 +90,12 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo, *, in_lake: C
 
 
 def _check_columns(info: TableInfo) -> None:
+    if not info.columns and info.sampled:
+        raise ConfigError(
+            "no row of this table has been seen yet, so its columns are unknown",
+            table=info.name_in_lake,
+            remedy="Wait for its first row, or declare the types of its columns.",
+        )
     if not info.columns:
         raise ConfigError(
             "the source's user may not read any column of this table",
@@ -108,7 +114,8 @@ def _check_columns(info: TableInfo) -> None:
 def _chosen_columns(declared: DeclaredTable, info: TableInfo) -> TableInfo:
     """Keys, cursor, partition and soft-delete column are always among them, declared or the source's own."""
     key = info.primary_key if declared.primary_key is None else declared.primary_key
-    kept = [*key, declared.cursor, declared.deleted, getattr(declared.partition, "column", None), *(info.cursors or ())]
+    named = [declared.cursor, declared.deleted, info.deleted, getattr(declared.partition, "column", None)]
+    kept = [*key, *named, *(info.cursors or ())]
     chosen = narrowed(info, declared.choice, kept=[name for name in kept if name is not None])
     return replace(chosen, where=declared.where)
 

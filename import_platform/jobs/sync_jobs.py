@@ -10,7 +10,7 @@ import dagster as dg
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import ConfigError
 from import_platform.jobs.source_job import SourceJob
-from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, pool, sync_job, sync_now_job
+from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, order_tags, pool, sync_job, sync_now_job
 from import_platform.resources.platform import PlatformResource, SourceConfig
 
 CHOOSE = "choose_tables"
@@ -99,6 +99,7 @@ def _table_op(config: SourceConfig, table: DeclaredTable, run_table: RunTable) -
         out=dg.Out(dg.Nothing),
         config_schema={"full_refresh": bool},
         pool=pool(config.name, table.name),
+        tags=order_tags(config.connection, table.name),
         required_resource_keys={"platform"},
     )
     def sync(context: dg.OpExecutionContext) -> None:

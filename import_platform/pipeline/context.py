@@ -18,7 +18,8 @@ from import_platform.io.lake import Lake
 from import_platform.io.memory import MemoryWatch
 from import_platform.io.staging import Staging
 from import_platform.io.store import Store
-from import_platform.sources.protocol import Source
+from import_platform.pipeline.parents import LakeParents
+from import_platform.sources.protocol import ReadsLake, Source
 
 
 def _never() -> bool:
@@ -116,6 +117,8 @@ def open_table(context: TableContext) -> OpenTable:
     declared = context.declared
     if stored is not None and declared.partition is None:
         declared = replace(declared, partition=stored.partition)
+    if isinstance(context.source, ReadsLake):
+        context.source.use_parents(LakeParents(lake, context.source_name))
     found = context.source.discover([name])
     if not found:
         raise _unknown(context)

@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from import_platform.errors import ConfigError
+from import_platform.sources.registry import table_depths
 
 _VARIABLE = re.compile(
     r"""\{\{\s*env(?:\.([A-Za-z_][A-Za-z0-9_]*)|\(\s*["']([A-Za-z_][A-Za-z0-9_]*)["']\s*\))\s*\}\}"""
@@ -28,6 +30,11 @@ class Connection:
     @property
     def kind(self) -> str:
         return str(self.template.get("kind", ""))
+
+    @cached_property
+    def depths(self) -> Mapping[str, int]:
+        """How many parents a table hangs on, for those that do: they are read after them."""
+        return table_depths(self.template)
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from dagster._core.definitions.repository_definition.valid_definitions import SI
 from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, REPOSITORY_LABEL_TAG
 
 from import_platform.core.names import escape
+from import_platform.resources.connection import Connection
 
 CODE_LOCATION = "import_platform.definitions"
 """What `import-platform ui`, `dagster dev` and workspace.yaml call this project's definitions."""
@@ -49,6 +50,12 @@ def op_name(source: str, table: str) -> str:
     if plain == f"{source}__{table}" and "__" not in table:
         return plain
     return f"{plain}_{hashlib.sha256(table.encode()).hexdigest()[:8]}"
+
+
+def order_tags(connection: Connection, table: str) -> dict[str, str]:
+    """Puts a table after those that it hangs on, where one process works on both."""
+    depth = connection.depths.get(table, 0)
+    return {"dagster/priority": str(-depth)} if depth else {}
 
 
 def sync_job(source: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -88,6 +88,39 @@ class ReadRequest:
     page_bytes: int = 8 << 20
     row_bytes_max: int | None = None  # rows wider than this at the source are rejected unread, with their key
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ParentTables(Protocol):
+    """Tables of this source as the lake has them, for lists that are asked for row by row of another table."""
+
+    def version(self, table: str) -> int | None:
+        """The newest version; None while the lake has no such table."""
+        ...
+
+    def changed(
+        self, table: str, columns: Sequence[str], *, version: int, since: int | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows at `version` that are not the same at `since` (None: all rows), in an order that the version fixes.
+
+        Raises:
+            TokenExpired: the files of `version` are gone.
+        """
+        ...
+
+    def gone(self, table: str, columns: Sequence[str], *, version: int, since: int) -> pa.Table:
+        """Values that rows had at `since` and none has at `version`."""
+        ...
+
+    def rows(self, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The newest rows, nothing while the lake has no such table."""
+        ...
+
+
+@runtime_checkable
+class ReadsLake(Protocol):
+    """A source whose tables may hang on rows of others."""
+
+    def use_parents(self, parents: ParentTables) -> None: ...
 
 
 class Source(Protocol):

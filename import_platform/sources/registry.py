@@ -21,7 +21,8 @@ from import_platform.sources.sqlite import SqliteSource
 class Kind:
     """A connector and the keys of its `connection:` but for `kind`, each with the Python type of its value.
 
-    `check` raises ConfigError for what stands below those keys, with templates of the environment still in it.
+    `check` raises ConfigError for what stands below those keys, with templates of the environment still in it; `depths`
+    tells how many parents a table hangs on.
     """
 
     connect: Callable[[Mapping[str, Any]], Source]
@@ -29,6 +30,7 @@ class Kind:
     optional: Mapping[str, type]
     example: str
     check: Callable[[Mapping[str, Any]], Any] | None = None
+    depths: Callable[[Mapping[str, Any]], Mapping[str, int]] | None = None
 
     @property
     def keys(self) -> dict[str, type]:
@@ -52,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
         {"resource_defaults": dict},
         example="{kind: rest, client: {base_url: https://api.example.com}, resources: [{name: customers, ...}]}",
         check=rest_declaration.parse,
+        depths=rest_declaration.depths,
     ),
     "postgres": Kind(
         PostgresSource,
@@ -68,6 +71,15 @@ KINDS: Mapping[str, Kind] = {
     "duckdb": Kind(DuckdbSource, {"path": str}, {"schemas": list}, example="{kind: duckdb, path: data/shop.duckdb}"),
     "sqlite": Kind(SqliteSource, {"path": str}, {}, example="{kind: sqlite, path: data/shop.db}"),
 }
+
+
+def table_depths(connection: Mapping[str, Any]) -> Mapping[str, int]:
+    """How many parents each table that has one hangs on; empty for a connection that says nothing of it."""
+    kind = KINDS.get(str(connection.get("kind")))
+    try:
+        return kind.depths(connection) if kind is not None and kind.depths is not None else {}
+    except ConfigError:
+        return {}
 
 
 def open_source(name: str, connection: Mapping[str, Any]) -> Source:

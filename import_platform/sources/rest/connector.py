@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,14 +13,18 @@ from import_platform.core.cursor import encode
 from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
-from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ReadRequest
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest
+from import_platform.sources.rest.children import ChildPass, fetch_children
 from import_platform.sources.rest.client import Fetched, Listing, RestClient
 from import_platform.sources.rest.declaration import Resource, RestApi, parse
+from import_platform.sources.rest.parent_rows import absent, column_of, link_fields, parent_row
 from import_platform.sources.rest.read import DONE, Pass
 from import_platform.sources.rest.shape import declared_shape, shape_of
-from import_platform.sources.rest.typing import as_rows, convert
+from import_platform.sources.rest.typing import Row, as_rows, convert
 from import_platform.sources.rest.waiting import Patience
 from import_platform.sources.rest.window import check_cursor
+
+SAMPLE_PARENTS, SAMPLE_ROWS = 5, 100
 
 
 class RestSource:
@@ -31,10 +36,14 @@ class RestSource:
         self.api: RestApi = parse(connection)
         self._client = RestClient(self.api)
         self._patience = Patience()
-        self._passes: dict[str, Pass] = {}
+        self._passes: dict[str, Pass | ChildPass] = {}
+        self._parents: ParentTables | None = None
 
     def __repr__(self) -> str:
         return f"RestSource({urlsplit(self.api.client.base_url).netloc!r}, {len(self.api.resources)} tables)"
+
+    def use_parents(self, parents: ParentTables) -> None:
+        self._parents = parents
 
     def check(self) -> str:
         """One page of the first list that has no parent."""
@@ -58,6 +67,8 @@ class RestSource:
                 column=cursor,
                 remedy="Correct cursor_path, or declare the column.",
             )
+        if resource.parent is not None:
+            return self._parent_version(resource)
         incremental = resource.endpoint.incremental
         check_cursor(incremental, cursor, column.type)
         if incremental is not None and incremental.column == cursor and incremental.row_order == "desc":
@@ -86,7 +97,7 @@ class RestSource:
         if request.after == DONE:
             return
         resource = self._resource(request.table)
-        reading = self._held(request) or Pass(self._client, resource, request)
+        reading = self._held(request) or self._begun(resource, request)
         has_grown = False
         try:
             yield from reading.pages(request)
@@ -104,7 +115,20 @@ class RestSource:
             reading.close()
         self._client.close()
 
-    def _held(self, request: ReadRequest) -> Pass | None:
+    def _begun(self, resource: Resource, request: ReadRequest) -> Pass | ChildPass:
+        if resource.parent is None:
+            return Pass(self._client, resource, request)
+        if self._parents is None:
+            raise absent(resource)
+        return ChildPass(self._client, resource, request, self._parents)
+
+    def _parent_version(self, resource: Resource) -> Ceiling:
+        version = self._parents.version(str(resource.parent)) if self._parents is not None else None
+        if version is None:
+            raise absent(resource)
+        return Ceiling(str(version), settled=True)
+
+    def _held(self, request: ReadRequest) -> Pass | ChildPass | None:
         """The pass that stopped at this very token because columns grew."""
         held = self._passes.pop(request.table.name, None)
         if held is not None and held.token != request.after:
@@ -122,10 +146,10 @@ class RestSource:
 
     def _described(self, resource: Resource) -> TableInfo:
         shape = declared_shape(resource)
-        shape = shape.grown(as_rows(self._first_answer(resource).rows))
-        table = shape.table()
+        rows = self._sample(resource)
+        table = shape.grown(rows).table()
         missing = [name for name in resource.primary_key if table.column(name) is None]
-        if missing and table.columns:
+        if missing and rows:
             raise ConfigError(
                 "no row of the API has a field of the primary key",
                 table=resource.name,
@@ -133,6 +157,34 @@ class RestSource:
                 remedy="Correct primary_key.",
             )
         return table
+
+    def _sample(self, resource: Resource) -> list[Row]:
+        """Rows of the first answer; of a child those of the first parents that have any."""
+        if resource.parent is None:
+            return as_rows(self._first_answer(resource).rows)
+        fields = dict.fromkeys([*link_fields(resource), *resource.include_from_parent])
+        for parent in self._some_parents(resource, tuple(fields)):
+            taken = {column_of(resource, field): parent[field] for field in fields}
+            try:
+                found = list(islice(fetch_children(self._client, resource, parent, self._patience), SAMPLE_ROWS))
+            except SourceRejected as error:
+                if error.facts.get("status") not in (404, 410):
+                    raise
+                continue
+            if found:
+                return [{**row, **taken} for row in found]
+        return []
+
+    def _some_parents(self, resource: Resource, fields: tuple[str, ...]) -> list[Row]:
+        parent = self.api.resource(str(resource.parent))
+        assert parent is not None
+        columns = tuple(dict.fromkeys(field.split(".")[0] for field in fields))
+        if self._parents is not None and self._parents.version(parent.name) is not None:
+            batches = self._parents.rows(parent.name, columns)
+            rows: Iterable[Row] = (row for batch in batches for row in batch.slice(0, SAMPLE_PARENTS).to_pylist())
+        else:
+            rows = self._sample(parent)
+        return [parent_row(row, fields) for row in islice(rows, SAMPLE_PARENTS)]
 
     def _first_answer(self, resource: Resource, params: Mapping[str, Any] | None = None) -> Fetched:
         listing = Listing(resource, resource.endpoint.path, {**resource.endpoint.params, **(params or {})})

@@ -283,6 +283,10 @@ class RestApi(_Words):
             unknown = sorted(parents - set(names))
             if unknown or resource.name in parents:
                 raise ValueError(f"{resource.name} has a parent that is no other resource: {(unknown or names)[0]}")
+            if parents and resource.endpoint.incremental is not None:
+                raise ValueError(
+                    f"{resource.name} follows the changes of its parent, so it has no incremental of its own"
+                )
             if resource.include_from_parent and not parents:
                 raise ValueError(f"{resource.name} has include_from_parent but no parent")
         return self
@@ -315,6 +319,21 @@ def parse(connection: Mapping[str, Any]) -> RestApi:
         raise ConfigError(
             first["msg"].removeprefix("Value error, "), key=place, remedy="See docs/rest.md for the words."
         ) from None
+
+
+def depths(connection: Mapping[str, Any]) -> dict[str, int]:
+    """How many parents each child hangs on; raises as `parse`."""
+    api = parse(connection)
+    parents = {resource.name: resource.parent for resource in api.resources}
+
+    def depth(name: str | None) -> int:
+        seen = set()
+        while name is not None and (parent := parents.get(name)) is not None and name not in seen:
+            seen.add(name)
+            name = parent
+        return len(seen)
+
+    return {name: found for name in parents if (found := depth(name))}
 
 
 def _merged(defaults: Mapping[str, Any], resource: Any) -> Any:

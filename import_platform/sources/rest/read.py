@@ -71,10 +71,10 @@ class Pass:
                 if is_last:
                     break
             elif not ended:
-                yield Page(_empty(shape, request), self.token)
+                yield Page(empty_batch(shape, request), self.token)
         if self.token != DONE:
             self.token = DONE
-            yield Page(_empty(shape, request), DONE)
+            yield Page(empty_batch(shape, request), DONE)
 
     def close(self) -> None:
         self._prefetch.close()
@@ -161,14 +161,21 @@ class Pass:
 
 
 def page_of(
-    batch: pa.RecordBatch, request: ReadRequest, rejected: tuple[RejectedRow, ...], *, token: Token, resource: Resource
+    batch: pa.RecordBatch,
+    request: ReadRequest,
+    rejected: tuple[RejectedRow, ...],
+    *,
+    token: Token,
+    resource: Resource,
+    windowed: bool = True,
 ) -> tuple[Page, bool]:
     """What of the rows was asked for; True when the rest of the list cannot hold more of it."""
     incremental = resource.endpoint.incremental
-    is_last = is_past(batch, request.window, incremental)
+    window = request.window if windowed else None
+    is_last = is_past(batch, window, incremental)
     if token != DONE and incremental is not None and incremental.column in batch.schema.names and batch.num_rows:
         token = {**token, "last": _last(batch.column(incremental.column))}
-    mask = inside(batch, request.window)
+    mask = inside(batch, window)
     kept = batch if mask is None else batch.filter(mask)
     if request.range is not None and request.range.column is not None:
         column = kept.column(request.range.column)
@@ -182,6 +189,6 @@ def _last(column: pa.Array) -> CursorValue | None:
     return None if value is None else encode(value, column.type)
 
 
-def _empty(shape: Shape, request: ReadRequest) -> pa.RecordBatch:
+def empty_batch(shape: Shape, request: ReadRequest) -> pa.RecordBatch:
     schema = shape.schema
     return pa.RecordBatch.from_pylist([], schema=pa.schema([schema.field(name) for name in request.columns]))

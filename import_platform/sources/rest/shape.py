@@ -14,6 +14,7 @@ from import_platform.core.rejected import RejectedRow
 from import_platform.core.table import ColumnInfo, TableInfo
 from import_platform.sources.conform import as_text
 from import_platform.sources.rest.declaration import Resource
+from import_platform.sources.rest.parent_rows import column_of, gone_column, link_fields, version_column
 from import_platform.sources.rest.typing import (
     Converted,
     JsonColumn,
@@ -51,7 +52,7 @@ class Shape:
 
     def fixed(self) -> Shape:
         """With keys and cursor as they are: a column that places or orders rows never changes its kind in place."""
-        names = {*self.resource.primary_key, *included_names(self.resource)}
+        names = {*self.resource.primary_key, *(column_of(self.resource, f) for f in link_fields(self.resource))}
         if self.resource.endpoint.incremental:
             names.add(self.resource.endpoint.incremental.column)
         return replace(self, columns=tuple(replace(c, fixed=c.fixed or c.name in names) for c in self.columns))
@@ -65,8 +66,10 @@ class Shape:
 
     def table(self) -> TableInfo:
         resource = self.resource
-        incremental = resource.endpoint.incremental
         names = {column.name for column in self.columns}
+        if not names.issuperset(resource.primary_key):  # no row was ever seen: a guessed key would stay a guess
+            return TableInfo("", resource.name, (), sampled=True, cursors=())
+        changes = self._orders_changes()
         return TableInfo(
             "",
             resource.name,
@@ -74,24 +77,27 @@ class Shape:
                 ColumnInfo(c.name, c.type, "declared" if c.fixed else "json", c.name not in resource.primary_key)
                 for c in self.columns
             ),
-            tuple(name for name in primary_key(resource) if name in names),
-            cursors=(incremental.column,) if incremental is not None and incremental.column in names else (),
+            resource.primary_key,
+            cursors=(changes,) if changes in names and resource.primary_key else (),
             sampled=True,
+            deleted=gone_column(resource) if resource.parent is not None and resource.primary_key else None,
         )
 
-
-def primary_key(resource: Resource) -> tuple[str, ...]:
-    return resource.primary_key
-
-
-def included_names(resource: Resource) -> dict[str, str]:
-    """Column to field of the parent, for `include_from_parent`: dlt's names."""
-    return {f"_{resource.parent}_{name}".replace(".", "_"): name for name in resource.include_from_parent}
+    def _orders_changes(self) -> str | None:
+        if self.resource.parent is not None:
+            return version_column(self.resource)
+        incremental = self.resource.endpoint.incremental
+        return incremental.column if incremental is not None else None
 
 
 def declared_shape(resource: Resource) -> Shape:
     """What is known of a table before the first answer."""
-    return Shape(resource, tuple(JsonColumn(c.name, c.type, c.path, True, c.unit) for c in resource.columns))
+    columns = [JsonColumn(c.name, c.type, c.path, True, c.unit) for c in resource.columns]
+    if resource.parent is not None:
+        columns.append(JsonColumn(version_column(resource), pa.int64(), (version_column(resource),), fixed=True))
+    if resource.parent is not None and resource.primary_key:
+        columns.append(JsonColumn(gone_column(resource), pa.bool_(), (gone_column(resource),), fixed=True))
+    return Shape(resource, tuple(columns))
 
 
 def shape_of(resource: Resource, table: TableInfo) -> Shape:
