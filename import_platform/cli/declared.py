@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from import_platform.core.budget import parse_bytes
+from import_platform.core.imported import TablePatterns, imported_tables
+from import_platform.core.table import DeclaredTable
 from import_platform.errors import ConfigError
 from import_platform.resources.snapshots import load_snapshot
 
@@ -49,13 +51,21 @@ def _read(path: Path, snapshots_folder: Path) -> Iterator[DeclaredSource]:
 
 def _source(path: Path, attributes: Any, snapshots_folder: Path) -> DeclaredSource:
     name = str(attributes["name"])
-    if attributes.get("tables") is not None:
-        tables = [(str(table["name"]), table.get("partition_max")) for table in attributes["tables"]]
-        limits = {table: _size(limit) for table, limit in tables if limit is not None}
-        known = {table: limit for table, limit in limits.items() if limit is not None}
-        return DeclaredSource(name, path, tuple(table for table, _ in tables), limits=known)
-    found = load_snapshot(snapshots_folder, name)
-    return DeclaredSource(name, path, tuple(table.name for table in found.tables) if found else ())
+    named = [(str(table["name"]), table.get("partition_max")) for table in attributes.get("tables") or ()]
+    limits = {table: _size(limit) for table, limit in named if limit is not None}
+    patterns = _patterns(attributes)
+    found = load_snapshot(snapshots_folder, name) if patterns is not None else None
+    names = [table.name for table in found.tables] if found else []
+    tables = imported_tables([DeclaredTable(table) for table, _ in named], patterns, names)
+    known = {table: limit for table, limit in limits.items() if limit is not None}
+    return DeclaredSource(name, path, tuple(table.name for table in tables), limits=known)
+
+
+def _patterns(attributes: Any) -> TablePatterns | None:
+    include, exclude = attributes.get("include"), attributes.get("exclude")
+    if include is None and exclude is None and attributes.get("tables") is not None:
+        return None
+    return TablePatterns(tuple(map(str, include or ("*",))), tuple(map(str, exclude or ())))
 
 
 def _size(text: Any) -> int | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from import_platform.components.external_source import ExternalSource
 from import_platform.core.choose import resolve
 from import_platform.core.identity import check_identity
+from import_platform.core.imported import imported_tables
 from import_platform.core.table import (
     DeclaredTable,
     HashPartition,
@@ -36,12 +37,9 @@ class Found:
 
 
 def judge(source: ExternalSource, tables: Sequence[TableInfo], lake: Lake) -> list[Found]:
-    """Every table found or declared, by name; a source that names no tables imports all that were found."""
+    """Every table found or declared, by name; patterns choose among those found."""
     infos = {info.name_in_lake: info for info in tables}
-    if source.tables is None:
-        declared = {name: DeclaredTable(name) for name in infos}
-    else:
-        declared = {table.name: table for table in source.tables}
+    declared = {table.name: table for table in imported_tables(source.tables, source.patterns, infos)}
     absent = [_absent(source.name, name, infos) for name in declared if name not in infos]
     present = [_judge(source.name, declared.get(name), info, lake) for name, info in infos.items()]
     return sorted(absent + present, key=lambda found: found.name)

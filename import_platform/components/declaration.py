@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from import_platform.core.budget import parse_bytes
+from import_platform.core.imported import TablePatterns
 from import_platform.core.table import (
     ColumnChoice,
     DeclaredTable,
@@ -95,6 +96,7 @@ def _size(text: str) -> str:
 Size = Annotated[StrictStr, AfterValidator(_size)]
 Cron = Annotated[StrictStr, AfterValidator(_cron)]
 Column = Annotated[StrictStr, AfterValidator(_column)]
+Pattern = Annotated[StrictStr, Field(min_length=1)]
 
 
 class PartitionYaml(_Yaml):
@@ -224,6 +226,12 @@ class SourceYaml(_Yaml):
     schedule: Cron | None = Field(None, description="cron, for every table without its own")
     reconcile: Cron | None = Field(None, description="cron of comparisons, for every table without its own")
     tables: list[TableYaml] | None = Field(None, description="left out: every table found")
+    include: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
+        None, description="patterns such as sales_*: tables found at the source, beside those under tables"
+    )
+    exclude: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
+        None, description="patterns of tables found that are not imported"
+    )
 
     @model_validator(mode="after")
     def _no_table_twice(self) -> SourceYaml:
@@ -232,6 +240,12 @@ class SourceYaml(_Yaml):
         if twice:
             raise ValueError(f"tables lists {', '.join(twice)} more than once")
         return self
+
+    def patterns(self) -> TablePatterns | None:
+        """What is imported of the tables found; None where the tables are all named."""
+        if self.include is None and self.exclude is None:
+            return TablePatterns() if self.tables is None else None
+        return TablePatterns(tuple(self.include or ("*",)), tuple(self.exclude or ()))
 
     def declared_connection(self) -> Connection:
         return Connection(self.connection)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from import_platform.components.declaration import SourceYaml
 from import_platform.components.origin import Origin
 from import_platform.components.source_definitions import known_tables, source_definitions
+from import_platform.core.imported import TablePatterns
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import ConfigError
 from import_platform.resources.connection import Connection
@@ -31,6 +32,7 @@ class ExternalSource(dg.Component, dg.Model, dg.Resolvable):
     schedule: str | None = None
     reconcile: str | None = None
     tables: tuple[DeclaredTable, ...] | None = None
+    patterns: TablePatterns | None = None
     _origin: Origin | None = PrivateAttr(default=None)
 
     @classmethod
@@ -50,11 +52,12 @@ class ExternalSource(dg.Component, dg.Model, dg.Resolvable):
             schedule=model.schedule,
             reconcile=model.reconcile,
             tables=tables,
+            patterns=model.patterns(),
         )
 
     @property
     def config(self) -> SourceConfig:
-        return SourceConfig(self.name, self.connection, self.schedule, self.reconcile)
+        return SourceConfig(self.name, self.connection, self.schedule, self.reconcile, self.patterns)
 
     @property
     def origin(self) -> Origin | None:
@@ -73,8 +76,13 @@ class ExternalSource(dg.Component, dg.Model, dg.Resolvable):
             return None
 
     def known_tables(self) -> tuple[DeclaredTable, ...]:
-        """The declared tables, else those of the last discovery; empty where there was none."""
-        return known_tables(self.tables, None if self.tables is not None else self.snapshot())
+        """The declared tables, and those of the last discovery that the patterns match."""
+        return known_tables(self.config, self.tables, None if self.patterns is None else self.snapshot())
+
+    @property
+    def lacks_discovery(self) -> bool:
+        """True when its tables are to be found at the source, and nobody has looked yet."""
+        return self.patterns is not None and self.snapshot() is None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         return self.definitions()

@@ -20,6 +20,7 @@ from import_platform.assets.repair_table import REPAIRS, repair_in_step
 from import_platform.assets.table_asset import Dressing, description, table_asset
 from import_platform.checks import table_checks
 from import_platform.components.origin import Origin
+from import_platform.core.imported import imported_tables
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import ConfigError
 from import_platform.jobs.discovery import discovery_job, discovery_schedule
@@ -48,7 +49,7 @@ def source_definitions(
     """Everything Dagster shows of the source. `tables` None means every table of the snapshot; without one,
     none yet.
     """
-    known = known_tables(tables, snapshot)
+    known = known_tables(config, tables, snapshot)
     discover = discovery_job(config, tables, known=len(known))
     definitions = dg.Definitions(
         jobs=[discover], schedules=[discovery_schedule(config, discover)], resources={"platform": PLATFORM}
@@ -84,10 +85,10 @@ def _maintain(config: SourceConfig) -> MaintainTable:
     return maintain
 
 
-def known_tables(tables: Sequence[DeclaredTable] | None, snapshot: Snapshot | None) -> tuple[DeclaredTable, ...]:
-    if tables is not None:
-        return tuple(tables)
-    return tuple(DeclaredTable(table.name) for table in snapshot.tables) if snapshot else ()
+def known_tables(
+    config: SourceConfig, tables: Sequence[DeclaredTable] | None, snapshot: Snapshot | None
+) -> tuple[DeclaredTable, ...]:
+    return imported_tables(tables, config.patterns, [table.name for table in snapshot.tables] if snapshot else [])
 
 
 def _dressing(config: SourceConfig, table: DeclaredTable, origin: Origin | None, snapshot: Snapshot | None) -> Dressing:

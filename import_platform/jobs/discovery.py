@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from import_platform.core.choose import resolve
+from import_platform.core.imported import imported_tables
 from import_platform.core.layout import ALL, ancestors, base_of
 from import_platform.core.table import (
     DeclaredTable,
@@ -60,7 +61,7 @@ def discover_source(
 ) -> Discovery:
     """Saves what the source holds now, and adds keys for partitions of tables whose first import is still to come.
 
-    `declared` None means every table found.
+    Tables that are neither `declared` nor match the source's patterns are found, and that is all.
 
     Raises:
         ConfigError, SourceRejected, SourceUnavailable: the source could not be asked at all; nothing was saved.
@@ -71,7 +72,7 @@ def discover_source(
         snapshot = save_snapshot(folder or read_settings().snapshots_folder, config.name, infos)
         found = Discovery(infos, snapshot)
         by_name = {info.name_in_lake: info for info in infos}
-        for table in declared if declared is not None else [DeclaredTable(name) for name in by_name]:
+        for table in imported_tables(declared, config.patterns, by_name):
             name = table_id(config.name, table.name)
             seconds = min(TABLE_SECONDS, deadline - time.monotonic())
             if table.name not in by_name:
@@ -148,7 +149,8 @@ def discovery_job(config: SourceConfig, declared: Sequence[DeclaredTable] | None
             context.log.warning("%s: %s", table, note)
         keys = sum(len(keys) for keys in found.new_keys.values())
         context.log.info("%s holds %d tables; %d partitions were added", config.name, len(found.tables), keys)
-        if declared is None and len(found.tables) != known:
+        names = [table.name_in_lake for table in found.tables]
+        if config.patterns is not None and len(imported_tables(declared, config.patterns, names)) != known:
             context.log.warning("these definitions know %d tables: reload the code location to see the others", known)
 
     @dg.graph(name=discover_job(config.name))

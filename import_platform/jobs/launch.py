@@ -136,8 +136,8 @@ class _Launcher:
         return self._report(source, name, busy)
 
     def _discover_if_unknown(self, source: DeclaredSource) -> None:
-        if source.tables is None and not source.known_tables():
-            discover_source(PlatformResource(), source.config, None, instance=self._instance)
+        if source.lacks_discovery:
+            discover_source(PlatformResource(), source.config, source.tables, instance=self._instance)
 
     def _wait(self, source: DeclaredSource, names: Iterable[str]) -> dict[str, str]:
         """Tables still held by another run after the waiting time, with that run's id."""

@@ -23,6 +23,9 @@ class DeclaredSource(Protocol):
     @property
     def config(self) -> SourceConfig: ...
 
+    @property
+    def lacks_discovery(self) -> bool: ...
+
     def known_tables(self) -> tuple[DeclaredTable, ...]: ...
 
     def definitions(self) -> dg.Definitions: ...
@@ -77,9 +80,9 @@ def select(declarations: Declarations, words: Sequence[str]) -> list[Selected]:
 
 
 def known_table(source: DeclaredSource, table: str) -> str:
-    """The table's name if the source declares it, or declares none so that any may exist."""
+    """The table's name if the source declares it, or if nobody knows yet which tables it has."""
     names = [known.name for known in source.known_tables()]
-    if table in names or (source.tables is None and not names):
+    if table in names or source.lacks_discovery:
         return table
     close = difflib.get_close_matches(table, names, n=3, cutoff=0.5)
     hint = f"Did you mean {', '.join(close)}?" if close else f"Its tables: {', '.join(names[:20])}."

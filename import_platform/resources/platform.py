@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from import_platform.core.imported import TablePatterns
 from import_platform.core.report import Observer
 from import_platform.core.table import DeclaredTable
 from import_platform.io.lake import Lake
@@ -21,12 +22,16 @@ from import_platform.sources.registry import open_source
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """A declared source as assets, jobs and checks know it; nothing in it needs the source or a secret."""
+    """A declared source as assets, jobs and checks know it; nothing in it needs the source or a secret.
+
+    `patterns` choose tables among those that discovery finds; None where every table is declared by name.
+    """
 
     name: str
     connection: Connection
     schedule: str | None = None
     reconcile: str | None = None
+    patterns: TablePatterns | None = None
 
 
 def partition_max_bytes(declared: DeclaredTable) -> int:

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from import_platform.components.declaration import SourceYaml, TableYaml
+from import_platform.core.imported import TablePatterns
 from import_platform.core.table import (
     UNPARTITIONED,
     ColumnChoice,
@@ -159,3 +160,23 @@ def test_columns_rows_and_masks_are_taken():
 def test_what_cannot_be_meant_is_refused(attributes):
     with pytest.raises(ValidationError):
         _table(**attributes)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "patterns"),
+    [
+        ({}, TablePatterns()),
+        ({"tables": [{"name": "orders"}]}, None),
+        ({"exclude": ["tmp_*"]}, TablePatterns(exclude=("tmp_*",))),
+        ({"tables": [{"name": "orders"}], "include": ["sales_*"]}, TablePatterns(("sales_*",))),
+    ],
+)
+def test_tables_are_all_found_or_all_named_or_chosen_by_patterns(attributes, patterns):
+    source = SourceYaml.model_validate({"name": "shop", "connection": CONNECTION, **attributes})
+    assert source.patterns() == patterns
+
+
+@pytest.mark.parametrize("attributes", [{"include": "sales_*"}, {"include": []}, {"exclude": [""]}, {"exclude": [1]}])
+def test_patterns_that_cannot_be_meant_are_refused(attributes):
+    with pytest.raises(ValidationError):
+        SourceYaml.model_validate({"name": "shop", "connection": CONNECTION, **attributes})
