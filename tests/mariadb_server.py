@@ -71,7 +71,7 @@ def running_mariadb() -> Iterator[int]:
         rights = "--auth-root-authentication-method=normal"
         subprocess.run([installer, *common, rights, "--skip-test-db"], check=True, capture_output=True)
         port = _free_port()
-        address = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={data}/s.sock", "--max-allowed-packet=64M"]
+        address = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={data}/s.sock", "--max-allowed-packet=256M"]
         process = subprocess.Popen(
             [server, *common, *address, "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0"],
             env={**os.environ, "TZ": "Asia/Tokyo"},

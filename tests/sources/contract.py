@@ -101,6 +101,9 @@ EVENTS: Columns = (("id", "int"), ("label", "text"), ("at", "time"))
 
 
 class SourceContract:
+    many_columns = 1600
+    """As many as PostgreSQL allows; less where the kind of database allows less."""
+
     def test_check_names_the_server(self, world: World) -> None:
         assert any(character.isdigit() for character in world.open().check())
 
@@ -336,6 +339,17 @@ class SourceContract:
         assert [row.key for row in rejected] == [{"id": "3"}, {"id": "4"}, {"id": "8"}]
         assert {(row.column, row.row) for row in rejected} == {("body", None)}
         assert all("4.0 MB" in row.reason and "body 4000000 B" in row.reason for row in rejected)
+
+    def test_a_table_of_a_thousand_columns_is_read(self, world: World) -> None:
+        columns = [("id", "int"), *((f"c{n}", "int" if n % 2 else "text") for n in range(self.many_columns - 1))]
+        row = [1, *(None if n % 3 else n if n % 2 else str(n) for n in range(self.many_columns - 1))]
+        world.make("t", columns, [row, [2, *row[1:]]], key=["id"])
+        source = world.open()
+        info = info_of(source, "t")
+        assert rows_of(source.read(request(info, row_bytes_max=60 << 20, page_bytes=1 << 20))) == [
+            tuple(row),
+            (2, *row[1:]),
+        ]
 
     def test_an_unknown_table_or_column_is_a_sentence(self, world: World) -> None:
         world.make("t", EVENTS, some_rows(1), key=["id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from import_platform.sources.duckdb.types import arrow_type, literal, size
 from import_platform.sources.extremes import with_extremes
 
 _SAMPLED_COLUMNS_MAX = 12
-_SAMPLE_ROWS = 100
+_SAMPLE_ROWS = (100, 10, 1)
 VALUE_BYTES = 16
 """What a number or NULL weighs besides the bytes of text and blobs."""
 
@@ -119,13 +120,10 @@ def describe(session: Session, table: DuckTable, *, default: bool) -> TableInfo:
         for column in table.columns
     )
     width = -1.0
-    try:
-        if not table.is_view:
+    if not table.is_view:
+        with suppress(ImportPlatformError):  # estimates may be missing, discovery may not
             columns = _with_extremes(session, table, columns)
-            row = f"SELECT avg({table.row_bytes(table.columns)}) FROM {table.sql} WHERE rowid < {_SAMPLE_ROWS}"
-            width = float(session.rows(row)[0][0] or 0)
-    except ImportPlatformError:
-        pass  # estimates may be missing, discovery may not
+        width = _row_bytes(session, table)
     return TableInfo(
         schema=table.schema,
         name=table.name,
@@ -135,6 +133,15 @@ def describe(session: Session, table: DuckTable, *, default: bool) -> TableInfo:
         bytes_estimate=int(width * table.rows) if width >= 0 else -1,
         default_schema=default,
     )
+
+
+def _row_bytes(session: Session, table: DuckTable) -> float:
+    """The mean of the first rows; of fewer where they are wide."""
+    for rows in _SAMPLE_ROWS:
+        with suppress(ImportPlatformError):
+            sample = f"SELECT avg({table.row_bytes(table.columns)}) FROM {table.sql} WHERE rowid < {rows}"
+            return float(session.rows(sample)[0][0] or 0)
+    return -1.0
 
 
 def _with_extremes(session: Session, table: DuckTable, columns: tuple[ColumnInfo, ...]) -> tuple[ColumnInfo, ...]:

@@ -112,7 +112,7 @@ class DuckdbSource:
     def read(self, request: ReadRequest) -> Iterator[Page]:
         memory = MEMORY_BYTES
         if request.row_bytes_max is not None:
-            memory = min(memory, request.row_bytes_max + 2 * request.page_bytes)
+            memory = min(4 * memory, request.row_bytes_max)
         with self._table(request.table, memory_bytes=memory) as (session, found):
             stat = self._path.stat()
             yield from read_pages(session, found, request, file=f"{stat.st_mtime_ns}-{stat.st_size}")

@@ -18,13 +18,14 @@ from import_platform.core.rejected import RejectedRow
 from import_platform.errors import SourceRejected
 from import_platform.sources.clauses import where
 from import_platform.sources.conform import conform, keep_in_range
-from import_platform.sources.duckdb.catalog import DuckColumn, DuckTable
+from import_platform.sources.duckdb.catalog import VALUE_BYTES, DuckColumn, DuckTable
 from import_platform.sources.duckdb.predicates import conditions
 from import_platform.sources.duckdb.session import OutOfMemory, Session
 from import_platform.sources.duckdb.types import arrow_type, expression, key_literal, size, token_expression
 from import_platform.sources.protocol import Page, ReadRequest, Token, TokenExpired
 from import_platform.sources.too_wide import wide_row
 
+Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 _FOUND_ROWS = 50_000
 _FIRST_ROWS = 64
 _COLUMNS_MAX = 200
@@ -91,7 +92,10 @@ class _Reader:
         promised = request.table.arrow_schema
         self._schema = pa.schema([promised.field(name) for name in request.columns])
         self._conditions = conditions(table, request.window, request.range)
-        self._rows = _FIRST_ROWS
+        # Estimates are good for a first guess only: every fetch corrects it.
+        rows, size_bytes = request.table.row_estimate, request.table.bytes_estimate
+        guess = request.page_bytes * rows // size_bytes if rows > 0 and size_bytes > 0 else _FIRST_ROWS
+        self._rows = min(max(guess, 1), _FIRST_ROWS)
 
     def in_order(self, phase: _Phase, after: Sequence[str] | None) -> Iterator[Page]:
         if after is not None and phase.name != "key" and self._request.after is not None:
@@ -105,11 +109,14 @@ class _Reader:
                     rows = found.slice(start, max(part.num_rows, 1))
                     start += rows.num_rows
                     batch, rejected = self._conformed_part(part, rows)
+                    del part
                     last = rows.num_rows - 1
                     after = [str(column[last].as_py()) for column in rows.columns[1 : 1 + len(phase.by)]]
                     token = {"phase": phase.name, "after": list(after)}
                     token |= {} if phase.name == "key" else {"file": self._file}
                     yield Page(keep_in_range(batch, self._request.range), token, rejected)
+                    del batch
+                del raw
             if found.num_rows < _FOUND_ROWS:
                 return
 
@@ -194,37 +201,49 @@ class _Reader:
         found = self._session.rows(f"SELECT {sizes} FROM {self._table.sql} WHERE rowid = {int(place)}")[0]
         return {column.name: int(value) for column, value in zip(self._wide, found, strict=True)}
 
-    def _by_place(self, places: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.RecordBatch:
-        """The rows at these rowids, in this order; wide ones without their wide values; last, what each weighs."""
+    def _by_place(self, places: Places) -> pa.RecordBatch:
+        """The rows at these rowids, in this order, NULL where they are too wide; last, what each weighs."""
+        weights = self._weights(places)
+        limit = self._request.row_bytes_max
+        over = weights > (limit if limit is not None and self._wide else np.iinfo(np.int64).max)
+        kept = places[~over]
+        arrays: list[pa.Array] = []
+        for start in range(0, len(self._columns) if len(kept) else 0, _COLUMNS_MAX):
+            group = self._columns[start : start + _COLUMNS_MAX]
+            outputs = [f"{expression(column.declared, column.sql)} AS c{n}" for n, column in enumerate(group)]
+            arrays += self._rows_at(kept, outputs).columns
+        if not len(kept):
+            arrays = [pa.nulls(len(places)) for _ in self._columns]
+        elif len(kept) < len(places):
+            back = pa.array(np.cumsum(~over) - 1, mask=over)
+            arrays = [array.take(back) for array in arrays]
+        return pa.RecordBatch.from_arrays(
+            [*arrays, pa.array(weights)], names=[str(n) for n in range(len(self._columns) + 1)]
+        )
+
+    def _weights(self, places: Places) -> Places:
+        if not self._wide:
+            return np.full(len(places), VALUE_BYTES * len(self._columns), dtype=np.int64)
+        found = self._rows_at(places, [f"{self._table.row_bytes(self._columns)} AS w"])
+        weights: Places = found.column(0).to_numpy().astype(np.int64)
+        return weights
+
+    def _rows_at(self, places: Places, outputs: Sequence[str]) -> pa.RecordBatch:
         low, high = int(places.min()), int(places.max())
         listed = f"rowid BETWEEN {low} AND {high}"
         parameters: list[object] = []
         if high - low + 1 != len(places):
             listed, parameters = "rowid IN (SELECT unnest(?::BIGINT[]))", [places.tolist()]
-        weight, limit = self._table.row_bytes(self._columns), self._request.row_bytes_max
-        fits = "true" if limit is None or not self._wide else f"w <= {limit}"
-        arrays: list[pa.Array] = []
-        weights = None
-        for start in range(0, len(self._columns), _COLUMNS_MAX):
-            group = self._columns[start : start + _COLUMNS_MAX]
-            outputs = [
-                f"CASE WHEN {fits} THEN {expression(c.declared, c.sql)} END AS c{n}"
-                if c in self._wide
-                else f"{expression(c.declared, c.sql)} AS c{n}"
-                for n, c in enumerate(group)
-            ]
-            inner = f"SELECT rowid AS r, {weight} AS w, {', '.join(outputs)} FROM {self._table.sql} WHERE {listed}"
-            raw = self._session.table(inner, parameters)
-            if raw.num_rows != len(places):
-                raise SourceRejected("rows of the DuckDB file vanished while they were read", remedy="Run again.")
-            found = raw.column(0).to_numpy()
-            by = np.argsort(found)
-            order = by[np.searchsorted(found, places, sorter=by)]
-            if not np.array_equal(order, np.arange(len(order))):
-                raw = raw.take(pa.array(order))
-            weights = raw.column(1)
-            arrays += raw.columns[2:]
-        return pa.RecordBatch.from_arrays([*arrays, weights], names=[str(n) for n in range(len(arrays) + 1)])
+        sql = f"SELECT rowid AS r, {', '.join(outputs)} FROM {self._table.sql} WHERE {listed}"
+        raw = self._session.table(sql, parameters)
+        if raw.num_rows != len(places):
+            raise SourceRejected("rows of the DuckDB file vanished while they were read", remedy="Run again.")
+        found = raw.column(0).to_numpy()
+        by = np.argsort(found)
+        order = by[np.searchsorted(found, places, sorter=by)]
+        if not np.array_equal(order, np.arange(len(order))):
+            raw = raw.take(pa.array(order))
+        return raw.select(range(1, raw.num_columns))
 
     def _conformed(
         self, raw: pa.RecordBatch, keys: Sequence[Mapping[str, str | None]]

@@ -16,7 +16,7 @@ from import_platform.errors import ConfigError, ImportPlatformError, SourceRejec
 if TYPE_CHECKING:
     import duckdb
 
-MEMORY_BYTES = 256 * MIB
+MEMORY_BYTES = 64 * MIB
 
 
 class OutOfMemory(SourceRejected):
@@ -73,6 +73,9 @@ def open_file(
             connection.execute(f"ATTACH '{quoted}' AS src (READ_ONLY)")
             connection.execute("USE src")
             connection.execute("SET TimeZone = 'UTC'")
+            # Freed memory goes back to the system, so that the sync's other steps have it.
+            connection.execute("SET allocator_flush_threshold = '1MB'")
+            connection.execute("SET allocator_bulk_deallocation_flush_threshold = '1MB'")
         if timer is not None:
             timer.start()
         yield Session(connection, path)

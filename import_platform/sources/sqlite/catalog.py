@@ -15,7 +15,7 @@ from import_platform.core.table import ColumnInfo, TableInfo
 from import_platform.sources.sqlite.types import declared_type, from_micros, instant_micros, observed_type
 
 _COUNTED_ROWS_MAX = 200_000
-_SAMPLE_ROWS = 1000
+_SAMPLE_ROWS, _SAMPLE_BYTES = 1000, 16 << 20
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,7 @@ def table_names(connection: sqlite3.Connection) -> list[str]:
 
 def describe(connection: sqlite3.Connection, table: SqliteTable) -> TableInfo:
     """The table with types, extremes and estimates; reads a thousand rows, and all of a table of up to 200,000."""
-    source = quote(table.name)
-    sample = connection.execute(
-        f"SELECT {', '.join(map(quote, table.columns))} FROM {source} LIMIT {_SAMPLE_ROWS}"
-    ).fetchall()
+    sample = _sample(connection, table)
     rows = _rows(connection, table)
     columns = []
     for position, (name, declared) in enumerate(zip(table.columns, table.declared, strict=True)):
@@ -113,6 +110,26 @@ def describe(connection: sqlite3.Connection, table: SqliteTable) -> TableInfo:
         row_estimate=rows,
         bytes_estimate=int(width * rows) if rows >= 0 else -1,
     )
+
+
+def _sample(connection: sqlite3.Connection, table: SqliteTable) -> list[tuple[Any, ...]]:
+    """The first rows, fewer where they are wide."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    limit = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _SAMPLE_BYTES)
+    walk = connection.execute(f"SELECT {', '.join(map(quote, table.columns))} FROM {quote(table.name)}")
+    try:
+        for row in walk:
+            rows.append(row)
+            size += _width(row)
+            if size > _SAMPLE_BYTES or len(rows) == _SAMPLE_ROWS:
+                break
+    except sqlite3.DataError:
+        pass  # a value past the limit is not loaded
+    finally:
+        walk.close()
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
+    return rows
 
 
 def _rows(connection: sqlite3.Connection, table: SqliteTable) -> int:

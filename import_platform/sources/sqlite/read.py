@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from import_platform.core.budget import format_bytes
 from import_platform.core.rejected import RejectedRow
 from import_platform.sources.conform import as_text, keep_in_range
 from import_platform.sources.protocol import Page, ReadRequest, Token
@@ -73,13 +74,20 @@ class _Reader:
         self._parts, self._parameters = conditions(table, request)
         promised = request.table.arrow_schema
         self._schema = pa.schema([promised.field(name) for name in request.columns])
+        if request.row_bytes_max is not None:
+            # To measure a text SQLite loads it; past this it says so instead. Half as much again, so that a row that is
+            # only a little too wide is measured and told with its sizes.
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(request.row_bytes_max * 3 // 2, 1 << 20))
 
     def in_order(self, phase: _Phase, token: Sequence[Any] | None) -> Iterator[Page]:
         place = None if token is None else [_from_json(value) for value in token]
         while (measured := self._measure(phase, place)) is not None:
-            last, wide = measured
-            rows = self._fetch(phase, place, last)
-            yield self._page(rows, {phase.name: [_to_json(value) for value in last]}, wide)
+            last, wide, empty = measured
+            rows = [] if empty else self._fetch(phase, place, last)
+            page = self._page(rows, {phase.name: [_to_json(value) for value in last]}, wide)
+            del rows
+            yield page
+            del page  # not to hold one page while the next is fetched
             place = last
 
     def in_one_piece(self) -> Iterator[Page]:
@@ -101,8 +109,9 @@ class _Reader:
                     rows, full, wide = [], 0, []
         yield self._page(rows, {"done": True}, wide)
 
-    def _measure(self, phase: _Phase, place: Sequence[Any] | None) -> tuple[list[Any], list[RejectedRow]] | None:
-        """Where the page ends, and its rows that are too wide; None when there are no more rows."""
+    def _measure(self, phase: _Phase, place: Sequence[Any] | None) -> tuple[list[Any], list[RejectedRow], bool] | None:
+        """Where the page ends, its rows that are too wide, and whether it holds nothing else; None when there are no
+        more rows."""
         where, parameters = self._where(phase, place)
         keys = "".join(f", {quote(name)}" for name in self._request.primary_key)
         order = ", ".join(phase.order)
@@ -110,16 +119,48 @@ class _Reader:
         limit = self._request.row_bytes_max
         full, last, wide = 0, None, []
         walk = self._connection.execute(sql, parameters)
-        for row in walk:
-            last = list(row[1 : 1 + len(phase.order)])
-            if limit is not None and row[0] > limit:
-                wide.append(self._too_wide(phase, last, row[1 + len(phase.order) :]))
-            else:
-                full += row[0]
-            if full >= self._request.page_bytes:
+        try:
+            for row in walk:
+                last = list(row[1 : 1 + len(phase.order)])
+                if limit is not None and row[0] > limit:
+                    wide.append(self._too_wide(phase, last, row[1 + len(phase.order) :]))
+                else:
+                    full += row[0]
+                if full >= self._request.page_bytes:
+                    break
+        except sqlite3.DataError as error:
+            if not is_too_big(error):
+                raise
+            if last is None:  # the page is this row alone; else it ends in front of it
+                last, key = self._next_place(phase, place)
+                return last, [self._unmeasured(phase, last, key)], True
+        finally:
+            walk.close()  # an open statement would keep its place in the file locked
+        return None if last is None else (last, wide, False)
+
+    def _next_place(self, phase: _Phase, place: Sequence[Any] | None) -> tuple[list[Any], Sequence[Any]]:
+        """Where the next row is, and its key, without looking at its other values."""
+        where, parameters = self._where(phase, place)
+        outputs = ", ".join([*phase.order, *(quote(name) for name in self._request.primary_key)])
+        order = ", ".join(phase.order)
+        sql = f"SELECT {outputs} FROM {self._source}{where} ORDER BY {order} LIMIT 1"
+        row = self._connection.execute(sql, parameters).fetchone()
+        return list(row[: len(phase.order)]), row[len(phase.order) :]
+
+    def _unmeasured(self, phase: _Phase, place: Sequence[Any], key: Sequence[Any]) -> RejectedRow:
+        """The record of a row with a value that SQLite would have to load to measure it."""
+        named = dict(zip(self._request.primary_key, map(as_text, key), strict=True))
+        limit = self._request.row_bytes_max or 0
+        reason = f"a value of the row has more than {format_bytes(limit)}, and at most that is fetched"
+        column = self._request.columns[0]
+        for name in self._request.columns:
+            sql = f"SELECT {_size(name)} FROM {self._source} WHERE {_compare(phase.order, '=')} LIMIT 1"
+            try:
+                self._connection.execute(sql, list(place)).fetchone()
+            except sqlite3.DataError:
+                column = name
                 break
-        walk.close()  # an open statement would keep its place in the file locked
-        return None if last is None else (last, wide)
+        return RejectedRow(key=named, column=column, reason=reason, row=None)
 
     def _fetch(self, phase: _Phase, place: Sequence[Any] | None, last: Sequence[Any]) -> list[tuple[Any, ...]]:
         until = [_compare(phase.order, "<=")]
@@ -179,6 +220,10 @@ class _Reader:
     def _wide_row(self, sizes: Sequence[int], key: dict[str, str | None]) -> RejectedRow:
         found = dict(zip(self._request.columns, sizes, strict=True))
         return wide_row(found, limit_bytes=self._request.row_bytes_max or 0, key=key)
+
+
+def is_too_big(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_TOOBIG"
 
 
 def _and(parts: Sequence[str]) -> str:
