@@ -82,6 +82,16 @@ class MemoryBudget:
         return self.free_bytes // 4
 
     @property
+    def extract_bytes(self) -> int:
+        """What reading a table holds: three copies of a page and two of a chunk."""
+        return 3 * self.page_bytes + 2 * self.chunk_bytes
+
+    @property
+    def flush_bytes(self) -> int:
+        """What a flush holds beside the source's last page, while nothing is read."""
+        return self.page_bytes + self.merge_bytes + self.rewrite_bytes
+
+    @property
     def row_bytes_max(self) -> int:
         """The widest row that is fetched at all: its decoded size times four must fit into what is free."""
         return self.free_bytes // 4

@@ -19,6 +19,7 @@ from import_platform.io.memory import MemoryWatch
 from import_platform.io.staging import Staging
 from import_platform.io.store import Store
 from import_platform.pipeline.parents import LakeParents
+from import_platform.pipeline.turns import Granting
 from import_platform.sources.protocol import ReadsLake, Source
 
 
@@ -30,7 +31,8 @@ def _never() -> bool:
 class TableContext:
     """Everything a sync needs. `stop` is asked between pages; `max_run_seconds` ends a sync at a checkpoint.
 
-    A leaf that a flush would push past `partition_max_bytes` (None: no limit) is split in the same commit.
+    A leaf that a flush would push past `partition_max_bytes` (None: no limit) is split in the same commit. `grants`
+    makes the steps of several tables share one budget.
     """
 
     source_name: str
@@ -43,6 +45,7 @@ class TableContext:
     max_run_seconds: float = 1800.0
     partition_max_bytes: int | None = None
     watch: MemoryWatch = field(default_factory=MemoryWatch)
+    grants: Granting | None = None
 
     @property
     def table_id(self) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from import_platform.core.budget import key_row_bytes
 from import_platform.core.cursor import CursorValue, later
 from import_platform.core.layout import validate
 from import_platform.core.report import Status, SyncReport
@@ -24,15 +23,17 @@ from import_platform.core.state import (
     resumable,
 )
 from import_platform.core.table import SyncMode
-from import_platform.errors import ConfigError, ImportPlatformError, Overtaken
+from import_platform.errors import ConfigError, ImportPlatformError, Interrupted, Overtaken
 from import_platform.io.ledger import record_rejected
 from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
 from import_platform.pipeline.backfill import BackfillFlush
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.flush import Flush, RangeChanged
+from import_platform.pipeline.keys import ROW_BYTES
 from import_platform.pipeline.replace_range import range_files
 from import_platform.pipeline.sampled import as_staged, grown
+from import_platform.pipeline.turns import Turns
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, TokenExpired
 
 RESUME_WITHIN = timedelta(days=7)
@@ -106,6 +107,7 @@ class _Sync:
     kind: AttemptKind
     key: str = ""
     forced: bool = False
+    turns: Turns = field(init=False)
 
     def run(self) -> None:
         snapshot = self.table.snapshot
@@ -120,10 +122,14 @@ class _Sync:
         if attempt is None:
             return
         self.table = as_staged(self.table, attempt, done)
-        try:
-            self._extract_and_flush(attempt, done, state)
-        except TokenExpired as error:
-            self._start_over(attempt, error)
+        context = self.table.context
+        with Turns(context.grants, context.budget, context.stop) as self.turns:
+            try:
+                self._extract_and_flush(attempt, done, state)
+            except TokenExpired as error:
+                self._start_over(attempt, error)
+            except Interrupted:  # while it waited for its share of the memory: what was read is staged
+                self._stop_at_checkpoint()
         after = self.table.log.snapshot()
         if after is not None:
             self.report.delta_version = after.version
@@ -161,6 +167,7 @@ class _Sync:
         deadline = time.monotonic() + context.max_run_seconds
         extract = Extract(self.table, attempt, state, done, self.report, deadline=deadline)
         while True:
+            self.turns.read()
             try:
                 for checkpoint in extract:
                     done = [checkpoint]
@@ -168,6 +175,7 @@ class _Sync:
                     tail += checkpoint.tail
                     if self._in_parts and self._enough(pending):
                         pending = self._flush_whole(attempt, pending)
+                        self.turns.read()
                 break
             except ColumnsGrew as error:
                 self.table = grown(self.table, with_known(error.table, self.table.spec.info.arrow_schema))
@@ -183,8 +191,11 @@ class _Sync:
             return
         if self._in_parts and not context.stop():
             self._flush_whole(attempt, pending)
+        self._stop_at_checkpoint()
+
+    def _stop_at_checkpoint(self) -> None:
         self.report.status = Status.CHECKPOINTED
-        context.observer.note(self.table.spec.id, "stopped at a checkpoint; the next run goes on from it")
+        self.table.context.observer.note(self.table.spec.id, "stopped at a checkpoint; the next run goes on from it")
 
     def _same(self, attempt: Attempt, chunks: Sequence[Checkpoint], state: TableState) -> bool:
         """True when a full refresh found exactly what the last one swapped in. A forced one is swapped all the same."""
@@ -196,11 +207,9 @@ class _Sync:
         )
 
     def _enough(self, pending: list[Checkpoint]) -> bool:
-        """True when a flush should not wait: many chunks, or more keys than a merge may hold."""
-        spec = self.table.spec
-        widths = [info.type for name in spec.primary_key if (info := spec.info.column(name)) is not None]
-        keys = sum(chunk.rows for chunk in pending) * key_row_bytes(widths)
-        return len(pending) >= FLUSH_CHUNKS or keys > self.table.context.budget.merge_bytes
+        """True when a flush should not wait: many chunks, or more rows than a merge may remember the places of."""
+        rows = sum(chunk.rows for chunk in pending)
+        return len(pending) >= FLUSH_CHUNKS or rows * ROW_BYTES > self.table.context.budget.merge_bytes
 
     @property
     def _in_parts(self) -> bool:
@@ -219,6 +228,7 @@ class _Sync:
         self, attempt: Attempt, chunks: Sequence[Checkpoint], *, complete: bool, tail: tuple[int, ...] = ()
     ) -> None:
         context = self.table.context
+        self.turns.flush()
         rejected = [(c.number, self.table.staging.rejected(attempt.id, c)) for c in chunks if c.rejected_rows]
         if rejected:
             record_rejected(context.lake, self.table.spec.source, self.table.spec.name, attempt.id, rejected)

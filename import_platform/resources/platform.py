@@ -14,7 +14,7 @@ from import_platform.core.table import DeclaredTable
 from import_platform.io.lake import Lake
 from import_platform.pipeline.context import TableContext
 from import_platform.resources.connection import Connection
-from import_platform.resources.memory import memory_budget
+from import_platform.resources.memory import shared_budget, shared_grants
 from import_platform.resources.project import read_settings
 from import_platform.sources.protocol import Source
 from import_platform.sources.registry import open_source
@@ -68,9 +68,9 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         max_run_seconds: float,
     ) -> Iterator[TableContext]:
         """All that one sync of one table needs."""
-        budget = memory_budget(self.memory or read_settings().memory)
+        settings = read_settings()
         lake = self.lake()
-        with self.source(config) as source:
+        with shared_budget(self.memory or settings.memory) as budget, self.source(config) as source:
             yield TableContext(
                 config.name,
                 declared,
@@ -81,4 +81,5 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 stop=stop,
                 max_run_seconds=max_run_seconds,
                 partition_max_bytes=None if declared.pinned else partition_max_bytes(declared),
+                grants=shared_grants(settings.home, budget),
             )
