@@ -21,7 +21,8 @@ class SyncReport:
     """The JSON object of one table, field for field the contract of `import-platform sync --json`.
 
     Bytes: `bytes_read` decoded Arrow bytes from the source, `bytes_written` bytes of committed data files,
-    `peak_memory_bytes` the summed PSS of the process tree. Mutable on purpose: a sync fills it as it goes, so a failed
+    `filter_bytes` key filters read, `peak_memory_bytes` the summed PSS of the process tree. Of `files_considered` the
+    keys of `files_probed` were read to find what to rewrite. Mutable on purpose: a sync fills it as it goes, so a failed
     one still tells what it did.
     """
 
@@ -36,6 +37,9 @@ class SyncReport:
     bytes_written: int = 0
     files_added: int = 0
     files_removed: int = 0
+    files_considered: int = 0
+    files_probed: int = 0
+    filter_bytes: int = 0
     partitions_touched: int = 0
     delta_version: int | None = None
     cursor_value: str | None = None

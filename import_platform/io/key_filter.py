@@ -11,6 +11,7 @@ filter of the customary 10 bits errs for one key in a hundred, so a flush of a f
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,36 +56,39 @@ def filter_hashes(keys: pl.DataFrame, columns: Sequence[str]) -> Hashes:
 
 
 class KeyFilters:
-    """The filters of one table. What cannot be read or written is done without."""
+    """The filters of one table, listed once. What cannot be read or written is done without."""
 
     def __init__(self, store: Store, table_path: str, inputs: Inputs | None = None) -> None:
         self._store = store
         self._inputs = inputs or store
         self._folder = f"{table_path}/{FOLDER}"
+        self._sizes: dict[str, int] | None = None
+        self._lock = threading.Lock()
 
     def look(self, path: str, hashes: Hashes) -> Verdict | None:
         """Whether a data file can hold one of the keys, whose hashes ascend; None where it has no filter."""
-        with suppress(FileNotFoundError, ImportPlatformError, pa.ArrowInvalid, KeyError, ValueError):
-            if (size_bytes := self._store.size_bytes(self._path(path))) is None:
-                return None
-            with self._inputs.open_input(self._path(path)) as file:
-                reader = pq.ParquetFile(file)
-                facts = json.loads(reader.schema_arrow.metadata[b"key_filter"])
-                if facts["hash_version"] != HASH_VERSION:
-                    return None
+        size_bytes = self._known().get(self._path(path))
+        if size_bytes is None:
+            return None
+        with (
+            suppress(ImportPlatformError, OSError, pa.ArrowInvalid, KeyError, ValueError),
+            self._inputs.open_input(self._path(path)) as file,
+        ):
+            reader = pq.ParquetFile(file)
+            facts = json.loads(reader.schema_arrow.metadata[b"key_filter"])
+            if facts["hash_version"] == HASH_VERSION:
                 mine = (hashes >> np.uint64(64 - facts["bits"])).astype(np.int64)
-                found = any(
-                    _meet(reader.read_row_group(i, use_threads=False).column(0).to_numpy(), mine)
+                slices = (
+                    reader.read_row_group(i, use_threads=False).column(0).to_numpy()
                     for i in range(reader.num_row_groups)
                 )
-                return Verdict(found, size_bytes)
+                return Verdict(any(_meet(piece, mine) for piece in slices), size_bytes)
         return None
 
     def put(self, path: str, hashes: Hashes) -> None:
-        """Writes the filter of a data file from the hashes of all its keys, in any order. Sorts them in place."""
+        """Writes the filter of a data file from the hashes of all its keys, in any order."""
         bits = min(max(len(hashes), 1).bit_length() + FALSE_HIT_BITS, 63)
-        hashes.sort()
-        cut = (hashes >> np.uint64(64 - bits)).astype(np.int64)
+        cut = (np.sort(hashes) >> np.uint64(64 - bits)).astype(np.int64)
         facts = json.dumps({"bits": bits, "hash_version": HASH_VERSION})
         schema = pa.schema([pa.field("hash", pa.int64(), nullable=False)], metadata={"key_filter": facts})
         sink = pa.BufferOutputStream()
@@ -94,8 +98,10 @@ class KeyFilters:
             for start in range(0, len(cut), SLICE_ROWS):
                 piece = arrow_array(cut[start : start + SLICE_ROWS])
                 writer.write_table(pa.Table.from_arrays([piece], schema=schema), row_group_size=SLICE_ROWS)
+        data = sink.getvalue().to_pybytes()
         with suppress(ImportPlatformError):
-            self._store.put(self._path(path), sink.getvalue().to_pybytes())
+            self._store.put(self._path(path), data)
+            self._known()[self._path(path)] = len(data)
 
     def forget(self, living: Iterable[str]) -> int:
         """Deletes the filters of data files that are not among the living; returns how many."""
@@ -103,6 +109,14 @@ class KeyFilters:
         dead = [entry.path for entry in self._store.entries(self._folder) if entry.path not in kept]
         self._store.delete(dead)
         return len(dead)
+
+    def _known(self) -> dict[str, int]:
+        with self._lock:
+            if self._sizes is None:
+                self._sizes = {}
+                with suppress(ImportPlatformError):
+                    self._sizes = {entry.path: entry.size_bytes for entry in self._store.entries(self._folder)}
+            return self._sizes
 
     def _path(self, path: str) -> str:
         return f"{self._folder}/{path.rsplit('/', 1)[-1]}"

@@ -19,8 +19,8 @@ from import_platform.errors import MemoryBudgetExceeded
 
 SAMPLE_SECONDS = 0.1
 EXACT_EVERY = 20
-"""PSS comes from smaps_rollup, which takes the kernel 5 ms for a 500 MB process and holds up its page faults: one sample
-of twenty reads it, the others read the resident size and take off what the last exact one showed as shared."""
+"""PSS comes from smaps_rollup, which takes the kernel 5 ms for a 500 MB process and holds up its page faults. One
+sample of twenty reads it; the others read the resident size and take off what the last exact one showed as shared."""
 
 
 PRESSED, EXCEEDED = 0.85, 0.97

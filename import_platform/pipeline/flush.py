@@ -317,6 +317,9 @@ class Flush:
         report.bytes_written += sum(file.size_bytes for file in merged.adds)
         report.files_added += len(merged.adds)
         report.files_removed += len(plan.removes)
+        report.files_considered += plan.considered_files
+        report.files_probed += plan.probed_files
+        report.filter_bytes += plan.filter_bytes
         leaves = {file.leaf for file in merged.adds}
         if before is not None and plan.removes:
             leaves |= set(before.files.filter(pl.col("path").is_in(plan.removes))["leaf"])

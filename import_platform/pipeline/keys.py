@@ -28,6 +28,10 @@ PASS_BYTES_MIN = 64 << 10
 """A pass over fewer keys than this would read the staged columns more often than it saves memory."""
 
 
+ROW_BYTES = 17
+"""What is remembered of every row of a flush while it is written: its old version's position, its number, a mark."""
+
+
 @dataclass(frozen=True)
 class Hits:
     """Where keys were found in one file, and the row of the flush that each belongs to.

@@ -9,6 +9,7 @@ from import_platform.core.budget import MemoryBudget, format_bytes
 from import_platform.core.maintenance import compactable
 from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.io.delta import Snapshot
+from import_platform.io.key_filter import KeyFilters
 from import_platform.io.memory import MemoryWatch
 from import_platform.pipeline.context import LakeTable
 from import_platform.pipeline.measured import count, measured
@@ -83,6 +84,7 @@ def vacuum(table: LakeTable, *, older_than: timedelta) -> tuple[int, int]:
     if snapshot is None:
         return 0, 0
     spared = {path for attempt in table.staging.attempts() for path in attempt.range_files}
+    KeyFilters(table.store, table.path).forget(snapshot.files["path"])
     young = datetime.now(UTC) - older_than
     dead = table.log.dead_files(older_than) - spared
     entries = [

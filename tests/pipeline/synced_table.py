@@ -118,6 +118,11 @@ class SyncedTable:
         snapshot = self.log.snapshot()
         return -1 if snapshot is None else snapshot.version
 
+    def paths(self) -> set[str]:
+        """Relative paths of the active data files."""
+        snapshot = self.log.snapshot()
+        return set() if snapshot is None else set(snapshot.files["path"])
+
     def leaves(self) -> dict[str, int]:
         frame = self.raw_frame().group_by("_partition").len().sort("_partition")
         return dict(frame.iter_rows())
