@@ -34,7 +34,8 @@ def read_request(table: OpenTable, attempt: Attempt, state: TableState, after: T
     spec, budget = table.spec, table.context.budget
     window = None
     if attempt.kind in (AttemptKind.INCREMENTAL, AttemptKind.APPEND) and spec.cursor is not None:
-        window = CursorWindow(spec.cursor, attempt.after, attempt.ceiling, inclusive=not state.settled)
+        merges = attempt.kind is AttemptKind.INCREMENTAL
+        window = CursorWindow(spec.cursor, attempt.after, attempt.ceiling, inclusive=not state.settled, merges=merges)
     elif spec.sync is SyncMode.APPEND and spec.cursor is not None and attempt.ceiling is not None:
         # Rows past the ceiling are the next append's: read now, they would come twice.
         window = CursorWindow(spec.cursor, None, attempt.ceiling)

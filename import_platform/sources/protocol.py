@@ -66,13 +66,15 @@ class Ceiling:
 class CursorWindow:
     """Rows with after < cursor <= upto (`inclusive` makes it after <= cursor). None is no bound on that side.
 
-    Rows whose cursor is NULL belong to a window without a lower bound only.
+    Rows whose cursor is NULL belong to a window without a lower bound only. Where the rows are merged by key (`merges`),
+    later ones may come too: they come again with the next window, which changes nothing.
     """
 
     column: str
     after: CursorValue | None
     upto: CursorValue | None
     inclusive: bool = True
+    merges: bool = False
 
 
 @dataclass(frozen=True)

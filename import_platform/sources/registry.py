@@ -14,6 +14,7 @@ from import_platform.sources.mysql import MysqlSource
 from import_platform.sources.postgres import PostgresSource
 from import_platform.sources.protocol import Source
 from import_platform.sources.rest import declaration as rest_declaration
+from import_platform.sources.rest import shipped
 from import_platform.sources.sqlite import SqliteSource
 
 
@@ -48,6 +49,22 @@ def _late(module: str, name: str) -> Callable[[Mapping[str, Any]], Source]:
 
 
 KINDS: Mapping[str, Kind] = {
+    "stripe": Kind(
+        _late("rest.connector", "shipped_source"),
+        {"api_key": str},
+        {"base_url": str, "tables": list},
+        example='{kind: stripe, api_key: "{{ env.STRIPE_API_KEY }}"}',
+        check=shipped.check,
+        depths=shipped.order,
+    ),
+    "github": Kind(
+        _late("rest.connector", "shipped_source"),
+        {"token": str, "owner": str, "repository": str},
+        {"base_url": str, "tables": list},
+        example='{kind: github, token: "{{ env.GITHUB_TOKEN }}", owner: octocat, repository: hello-world}',
+        check=shipped.check,
+        depths=shipped.order,
+    ),
     "rest": Kind(
         _late("rest.connector", "RestSource"),
         {"client": dict, "resources": Sequence},

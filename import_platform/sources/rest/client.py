@@ -41,7 +41,7 @@ _TYPES: Mapping[str, type[BasePaginator]] = {
     "json_link": dlt_paginators.JSONLinkPaginator,
 }
 _PATHS = ("total_path", "has_more_path", "cursor_path", "next_url_path")
-CLOCK_SECONDS = 2.0  # the Date header has whole seconds
+CLOCK_SECONDS = 1.0
 NextPage = Mapping[str, Any]
 """What the request for a page differs in from the first one: url, params, json, value. JSON."""
 
@@ -163,9 +163,10 @@ class RestClient:
             yield Fetched(list(page), paginator.next, len(content), hash(content))
 
     def server_now(self) -> datetime:
-        """The API's clock as far as its answers told, to the second; never later than our own."""
-        behind_seconds = self._ahead_seconds if self._ahead_seconds < -CLOCK_SECONDS else 0.0
-        return datetime.now(UTC) + timedelta(seconds=behind_seconds)
+        """The API's clock as far as its answers told, never later than our own; in whole seconds and a little before,
+        because rows and the Date header tell no finer."""
+        behind_seconds = min(self._ahead_seconds, 0.0) - CLOCK_SECONDS
+        return (datetime.now(UTC) + timedelta(seconds=behind_seconds)).replace(microsecond=0)
 
     def close(self) -> None:
         self._patience.end()

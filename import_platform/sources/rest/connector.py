@@ -14,12 +14,14 @@ from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest
+from import_platform.sources.rest.changes import CHANGED_AT
 from import_platform.sources.rest.children import ChildPass, fetch_children
 from import_platform.sources.rest.client import Fetched, Listing, RestClient
 from import_platform.sources.rest.declaration import Resource, RestApi, parse
 from import_platform.sources.rest.parent_rows import absent, column_of, link_fields, parent_row
 from import_platform.sources.rest.read import DONE, Pass
 from import_platform.sources.rest.shape import declared_shape, shape_of
+from import_platform.sources.rest.shipped import expand
 from import_platform.sources.rest.typing import Row, as_rows, convert
 from import_platform.sources.rest.waiting import Patience
 from import_platform.sources.rest.window import check_cursor
@@ -69,6 +71,8 @@ class RestSource:
             )
         if resource.parent is not None:
             return self._parent_version(resource)
+        if resource.changes is not None and cursor == CHANGED_AT:
+            return Ceiling(encode(self._client.server_now(), column.type))
         incremental = resource.endpoint.incremental
         check_cursor(incremental, cursor, column.type)
         if incremental is not None and incremental.column == cursor and incremental.row_order == "desc":
@@ -195,3 +199,8 @@ class RestSource:
         column = next(c for c in shape_of(resource, table).columns if c.name == cursor)
         values = [v for v in convert(rows, [column]).arrays[0].to_pylist() if v is not None] if rows else []
         return Ceiling(encode(max(values), column.type)) if values else None
+
+
+def shipped_source(connection: Mapping[str, Any]) -> RestSource:
+    """A source that comes with the platform."""
+    return RestSource(expand(connection))

@@ -150,6 +150,23 @@ class Incremental(_Words):
         return self.cursor_path.removeprefix("$.")
 
 
+class Changes(_Words):
+    """A list of events that tell how rows changed, newest first, each with the row as it became. The first load reads
+    the rows' own list; later syncs read events, unless the last was longer ago than the API keeps them."""
+
+    path: str
+    params: Mapping[str, Any] = Field(default_factory=dict)
+    start_param: str = "created[gte]"
+    cursor_path: str = "created"
+    row_path: str = "data.object"
+    type_path: str = "type"
+    deleted_suffix: str | None = ".deleted"
+    object: str | None = None
+    object_path: str = "object"
+    kept_days: float = 29
+    lag: float = 300
+
+
 class ResponseAction(_Words):
     """What an answer means. The first that matches decides; without `status_code` any 2xx answer is looked at too.
 
@@ -243,6 +260,7 @@ class Resource(_Words):
     primary_key: Annotated[tuple[str, ...], BeforeValidator(_keys)] = ()
     columns: Annotated[tuple[DeclaredColumn, ...], BeforeValidator(declared_columns)] = ()
     include_from_parent: tuple[str, ...] = ()
+    changes: Changes | None = None
 
     @field_validator("name")
     @classmethod
@@ -286,6 +304,10 @@ class RestApi(_Words):
             if parents and resource.endpoint.incremental is not None:
                 raise ValueError(
                     f"{resource.name} follows the changes of its parent, so it has no incremental of its own"
+                )
+            if resource.changes is not None and (parents or not resource.primary_key or resource.endpoint.incremental):
+                raise ValueError(
+                    f"{resource.name} has changes, so it needs a primary key, no parent and no incremental"
                 )
             if resource.include_from_parent and not parents:
                 raise ValueError(f"{resource.name} has include_from_parent but no parent")

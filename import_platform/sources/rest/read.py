@@ -9,17 +9,20 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from import_platform.core.cursor import CursorValue, encode
+from import_platform.core.cursor import CursorValue, decode, encode
 from import_platform.core.layout import in_range
 from import_platform.core.rejected import RejectedRow
 from import_platform.errors import SourceRejected
 from import_platform.sources.protocol import ColumnsGrew, CursorWindow, Page, ReadRequest, Token, TokenExpired
+from import_platform.sources.rest.changes import changed_rows, event_params, follows_events
 from import_platform.sources.rest.client import Fetched, Listing, RestClient
+from import_platform.sources.rest.columns import INSTANT
 from import_platform.sources.rest.declaration import Resource
 from import_platform.sources.rest.prefetch import Ended, Prefetch
 from import_platform.sources.rest.shape import Shape, converted, fitting_batch, shape_of, split_wide
@@ -56,6 +59,10 @@ class Pass:
         self._last_hash: int | None = None
         self._next: Token = DONE
         self._is_retried = False
+        now = client.server_now()
+        self._by_events = follows_events(resource.changes, request.window, now)
+        self._is_windowed = self._by_events or resource.changes is None
+        self._changed: set[Any] = set()
         self._prefetch = self._begin(request.after)
 
     def pages(self, request: ReadRequest) -> Iterator[Page]:
@@ -80,17 +87,20 @@ class Pass:
         self._prefetch.close()
 
     def _begin(self, after: Token | None, params: Mapping[str, Any] | None = None) -> Prefetch:
+        listing = self._listing(after, params)
+        return Prefetch(lambda patience: self._client.pages(listing, patience), large_bytes=self._large_bytes)
+
+    def _listing(self, after: Token | None, params: Mapping[str, Any] | None) -> Listing:
         request, resource = self._request, self._resource
+        body_bytes_max = max(request.row_bytes_max or 0, BODY_BYTES_LEAST)
+        begin = after.get("page") if after else None
+        if self._by_events and resource.changes is not None and request.window is not None:
+            asked = event_params(resource.changes, request.window)
+            return Listing(resource, resource.changes.path, asked, begin, body_bytes_max)
         column = request.table.column(request.window.column) if request.window else None
         asked = window_params(resource.endpoint.incremental, request.window, column.type if column else None)
-        listing = Listing(
-            resource,
-            resource.endpoint.path,
-            {**resource.endpoint.params, **asked, **(params or {})},
-            after.get("page") if after else None,
-            max(request.row_bytes_max or 0, BODY_BYTES_LEAST),
-        )
-        return Prefetch(lambda patience: self._client.pages(listing, patience), large_bytes=self._large_bytes)
+        whole = {**resource.endpoint.params, **asked, **(params or {})}
+        return Listing(resource, resource.endpoint.path, whole, begin, body_bytes_max)
 
     def _gather(self) -> bool:
         """Adds answers to the group until it is worth a page; True when there are no more."""
@@ -108,11 +118,17 @@ class Pass:
             if answer is None:
                 return False
             self._check(answer)
-            group.rows += as_rows(answer.rows)
+            group.rows += self._rows_of(answer)
             group.bytes += answer.body_bytes
             group.started = group.started or time.monotonic()
             self._next = DONE if answer.next is None else {"page": answer.next}
         return False
+
+    def _rows_of(self, answer: Fetched) -> list[Row]:
+        changes = self._resource.changes
+        if changes is None or not self._by_events:
+            return as_rows(answer.rows)
+        return changed_rows(answer.rows, changes, self._resource.primary_key, self._changed)
 
     def _after_expiry(self, error: TokenExpired) -> Prefetch:
         """Begins again from the last row's cursor where the API can be asked from there; its rows merge by key.
@@ -157,7 +173,8 @@ class Pass:
         if done.wider or not grown.same_columns(shape):
             raise ColumnsGrew.to(grown.widened(done.wider).table())
         batch, rejected = fitting_batch(grown, rows, done)
-        return page_of(batch, request, (*wide, *rejected), token=token, resource=self._resource)
+        rows_apart = (*wide, *rejected)
+        return page_of(batch, request, rows_apart, token=token, resource=self._resource, windowed=self._is_windowed)
 
 
 def page_of(
@@ -171,7 +188,7 @@ def page_of(
 ) -> tuple[Page, bool]:
     """What of the rows was asked for; True when the rest of the list cannot hold more of it."""
     incremental = resource.endpoint.incremental
-    window = request.window if windowed else None
+    window = lagging(request.window, resource) if windowed else None
     is_last = is_past(batch, window, incremental)
     if token != DONE and incremental is not None and incremental.column in batch.schema.names and batch.num_rows:
         token = {**token, "last": _last(batch.column(incremental.column))}
@@ -182,6 +199,17 @@ def page_of(
         frame = pl.DataFrame({request.range.column: pl.from_arrow(column)})
         kept = kept.filter(in_range(frame, request.range, column.type).to_arrow())
     return Page(kept.select(list(request.columns)), DONE if is_last else token, rejected), is_last
+
+
+def lagging(window: CursorWindow | None, resource: Resource) -> CursorWindow | None:
+    """The window with what `lag` reads again."""
+    source = resource.changes or resource.endpoint.incremental
+    if window is None or window.after is None or source is None or not source.lag:
+        return window
+    dtype = INSTANT if resource.changes is not None or "T" in window.after else None
+    if dtype is None:
+        return window
+    return replace(window, after=encode(decode(window.after, dtype) - timedelta(seconds=source.lag), dtype))
 
 
 def _last(column: pa.Array) -> CursorValue | None:

@@ -13,6 +13,8 @@ from import_platform.core.budget import format_bytes
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.table import ColumnInfo, TableInfo
 from import_platform.sources.conform import as_text
+from import_platform.sources.rest.changes import CHANGED_AT, DELETED
+from import_platform.sources.rest.columns import INSTANT
 from import_platform.sources.rest.declaration import Resource
 from import_platform.sources.rest.parent_rows import column_of, gone_column, link_fields, version_column
 from import_platform.sources.rest.typing import (
@@ -80,10 +82,17 @@ class Shape:
             resource.primary_key,
             cursors=(changes,) if changes in names and resource.primary_key else (),
             sampled=True,
-            deleted=gone_column(resource) if resource.parent is not None and resource.primary_key else None,
+            deleted=self._marks_deleted(),
         )
 
+    def _marks_deleted(self) -> str | None:
+        if self.resource.changes is not None:
+            return DELETED
+        return gone_column(self.resource) if self.resource.parent is not None and self.resource.primary_key else None
+
     def _orders_changes(self) -> str | None:
+        if self.resource.changes is not None:
+            return CHANGED_AT
         if self.resource.parent is not None:
             return version_column(self.resource)
         incremental = self.resource.endpoint.incremental
@@ -93,6 +102,9 @@ class Shape:
 def declared_shape(resource: Resource) -> Shape:
     """What is known of a table before the first answer."""
     columns = [JsonColumn(c.name, c.type, c.path, True, c.unit) for c in resource.columns]
+    if resource.changes is not None:
+        columns.append(JsonColumn(CHANGED_AT, INSTANT, (CHANGED_AT,), fixed=True))
+        columns.append(JsonColumn(DELETED, pa.bool_(), (DELETED,), fixed=True))
     if resource.parent is not None:
         columns.append(JsonColumn(version_column(resource), pa.int64(), (version_column(resource),), fixed=True))
     if resource.parent is not None and resource.primary_key:

@@ -76,7 +76,7 @@ def inside(batch: pa.RecordBatch, window: CursorWindow | None) -> pa.Array | Non
     if window.after is not None:
         bound = pa.scalar(decode(window.after, column.type), column.type)
         mask = pc.greater_equal(column, bound) if window.inclusive else pc.greater(column, bound)
-    if window.upto is not None:
+    if window.upto is not None and not window.merges:
         upper = pc.less_equal(column, pa.scalar(decode(window.upto, column.type), column.type))
         mask = upper if mask is None else pc.and_(mask, upper)
     if mask is None:
@@ -98,7 +98,7 @@ def is_past(batch: pa.RecordBatch, window: CursorWindow | None, incremental: Inc
         bound = decode(window.after, column.type)
         bound = bound - timedelta(seconds=incremental.lag) if isinstance(bound, (datetime, date)) else bound
         return bool(last.as_py() < bound)
-    return window.upto is not None and bool(last.as_py() > decode(window.upto, column.type))
+    return window.upto is not None and not window.merges and bool(last.as_py() > decode(window.upto, column.type))
 
 
 def check_cursor(incremental: Incremental | None, cursor: str, dtype: pa.DataType) -> None:

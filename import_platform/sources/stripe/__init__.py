@@ -1,0 +1,1 @@
+"""Stripe, as a `source.yaml` of kind `rest`."""
