@@ -105,8 +105,8 @@ class TableInfo:
     `schema` is "" where the source has no schemas. `name_in_lake` is the asset and folder name before escaping.
     `where` narrows every read and count to the rows that meet a condition.
     `cursors` are the columns by which the source can give changes only; None: by any. Columns of a `sampled` table are
-    those seen so far, and a read may meet more or wider ones (`sources.protocol.ColumnsGrew`). `deleted` is the column by
-    which the source itself marks rows that went away.
+    those seen so far, and a read may meet more or wider ones (`sources.protocol.ColumnsGrew`). `deleted` is the column
+    by which the source itself marks rows that went away.
     """
 
     schema: str

@@ -66,7 +66,7 @@ class Ceiling:
 class CursorWindow:
     """Rows with after < cursor <= upto (`inclusive` makes it after <= cursor). None is no bound on that side.
 
-    Rows whose cursor is NULL belong to a window without a lower bound only. Where the rows are merged by key (`merges`),
+    Rows whose cursor is NULL belong to a window without a lower bound only. Where rows are merged by key (`merges`),
     later ones may come too: they come again with the next window, which changes nothing.
     """
 

@@ -24,7 +24,7 @@ from requests import Response
 
 from import_platform.errors import ImportPlatformError, SourceRejected, SourceUnavailable
 from import_platform.sources.protocol import TokenExpired
-from import_platform.sources.rest.declaration import ResponseAction
+from import_platform.sources.rest.client_words import ResponseAction
 from import_platform.sources.rest.paths import values_at
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})

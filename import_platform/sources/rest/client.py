@@ -25,7 +25,8 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from import_platform.errors import ConfigError, SourceRejected
-from import_platform.sources.rest.declaration import Auth, Paginator, Resource, RestApi
+from import_platform.sources.rest.client_words import Auth, Paginator
+from import_platform.sources.rest.declaration import Resource, RestApi
 from import_platform.sources.rest.evidence import Secrets
 from import_platform.sources.rest.paths import compiled, values_at
 from import_platform.sources.rest.session import BODY_BYTES_MAX, ApiSession

@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter
 from import_platform.core.budget import format_bytes
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable
 from import_platform.sources.rest.answers import EXPIRED, Outcome, Verdict, expired, judge
-from import_platform.sources.rest.declaration import Client, ResponseAction
+from import_platform.sources.rest.client_words import Client, ResponseAction
 from import_platform.sources.rest.evidence import Exchange, Secrets
 from import_platform.sources.rest.waiting import Patience, TokenBucket, asked_seconds, backoff_seconds
 
