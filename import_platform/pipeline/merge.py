@@ -34,7 +34,7 @@ from import_platform.pipeline.growth import Growth, Layout
 from import_platform.pipeline.incoming import Incoming, Placing, Rows
 from import_platform.pipeline.keys import PROBE_BATCH_BYTES, FlushKeys, KeyColumns
 from import_platform.pipeline.leaves import LeafWriters, spans_of
-from import_platform.pipeline.scatter import Scatter
+from import_platform.pipeline.scatter import Scatter, read_ahead
 
 DECODE_BATCH_BYTES = 2 << 20
 """Small decoded batches stay in the processor's cache: 16 MB ones took 1.5 times as long and 60 MB more."""
@@ -100,6 +100,7 @@ class Merge:
         self._incoming: Incoming | None = None
         self._left: Mask = np.empty(0, dtype=bool)
         self._where = NONE
+        self._ahead = False
         self._sizes: dict[str, int] = {}
         self._growth = Growth(target, limit_bytes, rows.decoded_bytes) if limit_bytes else None
         self._outputs: dict[tuple[object, ...], tuple[WrittenFile, ...]] = {}
@@ -147,7 +148,9 @@ class Merge:
         assert self._incoming is not None
         streamed = self._incoming.table is None and bool(self._incoming.leaves)
         tasks = [r for r in plan.rewrites if not (streamed and r.incoming and not r.inputs) and not r.children]
-        with ThreadPoolExecutor(self._workers(tasks), thread_name_prefix="rewrite") as pool:
+        workers = self._workers(tasks)
+        self._ahead = len(tasks) < workers
+        with ThreadPoolExecutor(workers, thread_name_prefix="rewrite") as pool:
             written = [file for files in pool.map(self._rewrite, tasks) for file in files]
         for split in plan.rewrites:
             written += self._take_apart(split) if split.children else ()
@@ -240,7 +243,8 @@ class Merge:
         for path, gone in task.inputs.items():
             full_path = f"{self._target.path}/{path}"
             replaced = self._rows_placed(task.replaced.get(path))
-            for at, batch in read_batches(self._inputs, full_path, limit_bytes=DECODE_BATCH_BYTES):
+            batches = read_batches(self._inputs, full_path, limit_bytes=DECODE_BATCH_BYTES)
+            for at, batch in read_ahead(batches) if self._ahead else batches:
                 with self._watch.breathe():
                     whole = conform(batch, self._target.schema)
                     for piece in spliced(whole, at, gone=gone, replaced=replaced, source=source):
