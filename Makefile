@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
+BENCH ?= merge
 BENCH_ARGS ?=
 SETUP := $(VENV)/.installed
 
@@ -45,8 +46,8 @@ test: $(SETUP) ## everything check does, and every test
 	@failed=0; $(MAKE) lint || failed=1; \
 	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS) || failed=1; exit $$failed
 
-bench: $(SETUP) ## our merge against its rivals on the same tables (bench/README.md); long
-	@$(BIN)/python -m bench.merge $(BENCH_ARGS)
+bench: $(SETUP) ## our merge against its rivals (bench/README.md); BENCH=relayout: splits and the sensor; long
+	@$(BIN)/python -m bench.$(BENCH) $(BENCH_ARGS)
 
 lock: $(SETUP) ## solve requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --universal --python-version 3.11 --upgrade \

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from import_platform.core.layout import column_range, covers, in_range, overlaps
-from import_platform.core.merge import Positions
+from import_platform.core.splice import Positions
 from import_platform.core.table import HashPartition
 from import_platform.io.delta import Snapshot
 from import_platform.io.parquet import read_batches

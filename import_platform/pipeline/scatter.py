@@ -49,7 +49,7 @@ def open_leaves_max(budget: MemoryBudget, *, is_local: bool) -> int:
 
 def buffered_bytes(budget: MemoryBudget) -> int:
     """Decoded bytes all writers hold together; what else a rewrite needs comes out of the merge's other shares."""
-    return budget.merge_bytes * 3 // 4
+    return budget.merge_bytes * 5 // 8
 
 
 def batch_bytes(budget: MemoryBudget) -> int:
