@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,7 @@ from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableSt
 from import_platform.core.table import SyncMode
 from import_platform.pipeline.context import OpenTable
 from import_platform.pipeline.fitting import Fitting
+from import_platform.pipeline.read_ahead import read_ahead
 from import_platform.sources.protocol import CursorWindow, Page, ReadRequest, Token
 
 CHUNK_SECONDS = 2.0
@@ -77,7 +79,7 @@ class _Gathering:
 class Extract:
     """One attempt's pass over the source. Iterating stages chunks and yields their checkpoints.
 
-    Memory: one chunk plus about four pages. Ends early, at a checkpoint, when the context says stop or time is up;
+    Memory: one chunk plus about five pages. Ends early, at a checkpoint, when the context says stop or time is up;
     `ended` tells whether the source was read to its end.
     """
 
@@ -106,7 +108,17 @@ class Extract:
         if self.ended:
             return
         chunk = _Gathering(time.monotonic(), token=self._request.after)
-        pages = iter(self._table.context.source.read(self._request))
+        with closing(self._pages()) as pages:
+            yield from self._chunks(chunk, pages)
+
+    def _pages(self) -> Generator[Page]:
+        source = self._table.context.source
+        pages = iter(source.read(self._request))
+        if getattr(source, "reads_ahead", False):
+            pages = read_ahead(pages, page_bytes=self._request.page_bytes)
+        yield from pages
+
+    def _chunks(self, chunk: _Gathering, pages: Iterator[Page]) -> Iterator[Checkpoint]:
         while True:
             try:
                 page = next(pages, None)

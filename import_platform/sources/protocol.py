@@ -126,7 +126,10 @@ class ReadsLake(Protocol):
 
 
 class Source(Protocol):
-    """One external system. Methods raise SourceUnavailable, SourceRejected or ConfigError, never a driver's error."""
+    """One external system. Methods raise SourceUnavailable, SourceRejected or ConfigError, never a driver's error.
+
+    A connector with an attribute `reads_ahead` that is true has its pages fetched in a thread of their own, one ahead.
+    """
 
     kind: str
 

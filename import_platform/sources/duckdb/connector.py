@@ -31,6 +31,7 @@ class DuckdbSource:
     """
 
     kind = "duckdb"
+    reads_ahead = True
 
     def __init__(self, connection: Mapping[str, Any]) -> None:
         self._path = Path(str(connection["path"])).expanduser()

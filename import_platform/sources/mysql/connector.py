@@ -33,6 +33,7 @@ class MysqlSource:
     """
 
     kind = "mysql"
+    reads_ahead = True
     takes_where = True
 
     def __init__(self, connection: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ class PostgresSource:
     """Tables of one database. Opens a connection per call, closes it after; `close` ends the idle one between calls."""
 
     kind = "postgres"
+    reads_ahead = True
     takes_where = True
 
     def __init__(self, connection: Mapping[str, Any]) -> None:

@@ -38,6 +38,7 @@ class SqliteSource:
     """Tables of one database file, which need not exist before the first call. Nothing is ever written to it."""
 
     kind = "sqlite"
+    reads_ahead = True
     takes_where = True
 
     def __init__(self, connection: Mapping[str, Any]) -> None:
