@@ -25,6 +25,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from import_platform.core import lattice
@@ -78,6 +79,8 @@ def _inside(row: Any, path: tuple[str, ...]) -> Any:
 def new_columns(rows: Sequence[Row], known: Sequence[JsonColumn]) -> list[JsonColumn]:
     """Columns for fields that have a value and no column yet, in the order in which they first came."""
     taken = {column.path[0] for column in known if len(column.path) == 1}
+    if taken.issuperset(set().union(*rows)):
+        return []
     names = {column.name.lower() for column in known}
     found: list[JsonColumn] = []
     for name in dict.fromkeys(name for row in rows for name in row if name not in taken):
@@ -148,8 +151,13 @@ def _type_of(value: Any) -> pa.DataType:
 
 
 def text_of(value: Any) -> str:
-    """A string as it is, everything else as JSON text."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    """A string as it is, everything else as JSON text without spaces."""
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except (TypeError, orjson.JSONEncodeError):  # deeper than 254 levels, beyond 64 bits, or not UTF-8
+        return json.dumps(value, ensure_ascii=False, default=float, separators=(",", ":"))
 
 
 _QUICK = (
@@ -165,10 +173,13 @@ def _quick(values: list[Any], dtype: pa.DataType) -> pa.Array | None:
     """The whole column at once where its values are what they should be; None where they must be looked at."""
     if not any(matches(dtype) for matches in _QUICK):
         return None
-    odd = {dict, list, bool} if pa.types.is_floating(dtype) else {dict, list}
-    if any(type(value) in odd for value in values):
-        return None  # Arrow would build a struct of it first, or a number of true
+    types = set(map(type, values))
+    nested = not types.isdisjoint((dict, list))
+    if (nested and not pa.types.is_string(dtype)) or (bool in types and pa.types.is_floating(dtype)):
+        return None  # Arrow would make a struct of it first, or a number of true
     try:
+        if nested:
+            return pa.array([None if value is None else text_of(value) for value in values], dtype)
         array = pa.array(values)  # without a type: with one, true would become 1
         same = array.type == dtype or pa.types.is_null(array.type)
         wider = pa.types.is_floating(dtype) and pa.types.is_integer(array.type)

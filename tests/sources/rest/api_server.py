@@ -217,10 +217,20 @@ def main() -> None:
         return 200, {}, pages[start]
 
     server._offset = page  # type: ignore[method-assign]
-    server.lists["/invoices"] = Listed([], style)
+    server.lists["/invoices"] = Listed([], "offset")
+    if style == "children":
+        server.latency_seconds = 0.0
+        server.lists["^/invoices/[^/]+/lines"] = Listed(lambda asked: lines(asked, latency), "single_page")
+        server._single_page = lambda spec, rows, asked, said: ok({"data": rows})  # type: ignore[method-assign]
     sys.stdout.write(f"{server.port}\n")
     sys.stdout.flush()
     server.serve_forever()
+
+
+def lines(asked: Asked, latency: float) -> Rows:
+    time.sleep(latency)
+    invoice_id = asked.path.split("/")[2]
+    return [{"id": f"l{invoice_id}_{k}", "amount": k, "text": f"line {k}"} for k in range(3)]
 
 
 def invoice(n: int) -> dict[str, Any]:
