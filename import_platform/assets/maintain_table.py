@@ -9,11 +9,11 @@ from import_platform.assets.materialize import end_as_canceled, observer_of, tra
 from import_platform.assets.metadata import leaves_by_base
 from import_platform.assets.partitions import record_partitions
 from import_platform.core.convert import partition_from_text
-from import_platform.core.report import Status, SyncReport
+from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.core.table import DeclaredTable
 from import_platform.pipeline.context import open_lake_table
 from import_platform.pipeline.convert import convert
-from import_platform.pipeline.inspect import table_status
+from import_platform.pipeline.inspect import TableStatus, table_status
 from import_platform.pipeline.maintain import maintain_table
 from import_platform.pipeline.repartition import repartition
 from import_platform.resources.interrupts import stop_on_signals
@@ -60,18 +60,24 @@ def maintain_in_step(
         after = table_status(lake, source, declared.name)
         # Also when nothing was left to do: a run that was killed after its commit left the keys behind.
         if after is not None and options["task"] == REPARTITION:
-            record_partitions(context, source, declared.name, before=before, after=after)
-            changes = reconcile_keys(
-                context.instance,
-                source,
-                declared.name,
-                bases=leaves_by_base(after.leaves),
-                partition=after.identity.partition,
-                run_id=context.run_id,
-            )
-            if changes.waiting:
-                observer.note(name, f"{len(changes.waiting)} old partition keys stay until {changes.because} has ended")
+            limit_bytes = partition_max_bytes(declared)
+            record_partitions(context, source, declared.name, before=before, after=after, limit_bytes=limit_bytes)
+            _reconcile(context, source, declared.name, after, observer)
         if stop() and report.status is Status.CHECKPOINTED:
             session.interrupted = True
             end_as_canceled(context)
     return report
+
+
+def _reconcile(context: Any, source: str, table: str, after: TableStatus, observer: Observer) -> None:
+    changes = reconcile_keys(
+        context.instance,
+        source,
+        table,
+        bases=leaves_by_base(after.leaves),
+        partition=after.identity.partition,
+        run_id=context.run_id,
+    )
+    if changes.waiting:
+        waiting = f"{len(changes.waiting)} old partition keys stay until {changes.because} has ended"
+        observer.note(table_id(source, table), waiting)

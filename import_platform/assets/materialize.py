@@ -23,7 +23,7 @@ from import_platform.pipeline.inspect import TableStatus, table_status
 from import_platform.pipeline.sync import backfill_table, sync_table
 from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import table_id
-from import_platform.resources.platform import PlatformResource, SourceConfig
+from import_platform.resources.platform import PlatformResource, SourceConfig, partition_max_bytes
 from import_platform.resources.process import tag_run
 from import_platform.resources.run_log import RunLog
 from import_platform.resources.session import UNLIMITED_SECONDS, Session, current_session
@@ -37,6 +37,7 @@ class Outcome:
     before: TableStatus | None
     after: TableStatus | None
     metadata: dict[str, Any]
+    partition_max_bytes: int
 
 
 def materialize_table(
@@ -56,7 +57,7 @@ def materialize_table(
     session, name = current_session(), table_id(config.name, declared.name)
     tag_run(context.instance, context.run)
     with translated(context, session, name), stop_on_signals() as stop:
-        lake = platform.lake()
+        lake, limit_bytes = platform.lake(), partition_max_bytes(declared)
         before = table_status(lake, config.name, declared.name)
         # A backfill that ended early would leave its partition shown as loaded; it holds up nothing but its own table.
         limit = UNLIMITED_SECONDS if keys else session.max_run_seconds
@@ -67,14 +68,18 @@ def materialize_table(
         after = table_status(lake, config.name, declared.name)
         session.reports[name] = report
         if after is not None:
-            record_partitions(context, config.name, declared.name, before=before, after=after, skip=keys)
+            record_partitions(
+                context, config.name, declared.name, before=before, after=after, limit_bytes=limit_bytes, skip=keys
+            )
         if stop():
             session.interrupted = True
             end_as_canceled(context)
-    metadata = sync_metadata(report, before, after, budget_bytes=budget_bytes, cursor=declared.cursor)
+    metadata = sync_metadata(
+        report, before, after, budget_bytes=budget_bytes, limit_bytes=limit_bytes, cursor=declared.cursor
+    )
     if after is not None and len(keys) == 1:
-        metadata |= asked_metadata(after, keys[0])
-    return Outcome(report, before, after, metadata)
+        metadata |= asked_metadata(after, keys[0], limit_bytes=limit_bytes)
+    return Outcome(report, before, after, metadata, limit_bytes)
 
 
 def _work(table: TableContext, keys: Sequence[str], *, full_refresh: bool) -> SyncReport:

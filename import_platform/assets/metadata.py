@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 
+from import_platform.assets.leaf_plot import leaf_plot
 from import_platform.core.budget import format_bytes
 from import_platform.core.layout import base_of, covers
+from import_platform.core.leaf_chart import described
 from import_platform.core.report import SyncReport
 from import_platform.core.table import DeclaredTable, NumberPartition, PartitionSpec, TimePartition
 from import_platform.pipeline.inspect import LeafStatus, TableStatus
@@ -38,11 +40,13 @@ def sync_metadata(
     after: TableStatus | None,
     *,
     budget_bytes: int,
+    limit_bytes: int,
     cursor: str | None = None,
 ) -> dict[str, Any]:
     """Of the table as a whole after one sync, in the order of the asset page: what a person wants to know first.
 
-    Units are in the names and never change, or plots would break. `cursor` is the declared cursor field.
+    Units are in the names and never change, or plots would break. `cursor` is the declared cursor field, `limit_bytes`
+    what a leaf may hold.
     """
     metadata: dict[str, Any] = {
         "summary": dg.MetadataValue.md(summary(report, after, budget_bytes=budget_bytes)),
@@ -62,7 +66,12 @@ def sync_metadata(
             "dagster/size_bytes": after.bytes,
             "files": after.files,
             "partitions": len(after.leaves),
+            "partition_max_bytes": limit_bytes,
+            "layout": described(after.identity.partition),
         }
+        picture = leaf_plot(after.leaves, after.identity.partition, limit_bytes=limit_bytes)
+        if picture:
+            metadata["leaf_sizes"] = dg.MetadataValue.md(picture)
         if after.delta_version is not None:
             metadata["delta_version"] = after.delta_version
         if after.schema is not None:
@@ -72,19 +81,27 @@ def sync_metadata(
     return metadata
 
 
-def partition_metadata(leaf: LeafStatus) -> dict[str, Any]:
-    return {"dagster/partition_row_count": leaf.rows, "partition_bytes": leaf.bytes, "partition_files": leaf.files}
-
-
-def asked_metadata(after: TableStatus, key: str) -> dict[str, Any]:
-    """Of the one partition that a run was launched for: its leaves, finer than the key perhaps, added up."""
-    spec = after.identity.partition
-    leaves = [leaf for name, leaf in after.leaves.items() if covers(key, name, spec)]
-    return {
-        "dagster/partition_row_count": sum(leaf.rows for leaf in leaves),
-        "partition_bytes": sum(leaf.bytes for leaf in leaves),
-        "partition_files": sum(leaf.files for leaf in leaves),
+def partition_metadata(
+    leaves: Mapping[str, LeafStatus], partition: PartitionSpec, *, limit_bytes: int | None
+) -> dict[str, Any]:
+    """Of one partition key: its leaves (several where they differ in hash bits, or are finer than the key) added up,
+    beside what one of them may hold."""
+    metadata: dict[str, Any] = {
+        "dagster/partition_row_count": sum(leaf.rows for leaf in leaves.values()),
+        "partition_bytes": sum(leaf.bytes for leaf in leaves.values()),
+        "partition_files": sum(leaf.files for leaf in leaves.values()),
+        "partition_leaves": len(leaves),
+        "partition_largest_leaf_bytes": max((leaf.bytes for leaf in leaves.values()), default=0),
+        "layout": described(partition),
     }
+    return metadata if limit_bytes is None else metadata | {"partition_max_bytes": limit_bytes}
+
+
+def asked_metadata(after: TableStatus, key: str, *, limit_bytes: int) -> dict[str, Any]:
+    """Of the one partition that a run was launched for."""
+    spec = after.identity.partition
+    leaves = {name: leaf for name, leaf in after.leaves.items() if covers(key, name, spec)}
+    return partition_metadata(leaves, spec, limit_bytes=limit_bytes)
 
 
 def column_schema(columns: Iterable[tuple[str, str, bool]], notes: Mapping[str, str]) -> dg.TableSchema:

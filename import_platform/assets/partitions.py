@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from import_platform.assets.metadata import leaves_by_base, partition_metadata
+from import_platform.core.layout import base_of
 from import_platform.pipeline.inspect import LeafStatus, TableStatus
 from import_platform.resources.naming import asset_key, partitions_def
 
@@ -38,21 +39,30 @@ def bases_to_log(
 
 
 def record_partitions(
-    context: Any, source: str, table: str, *, before: TableStatus | None, after: TableStatus, skip: Sequence[str] = ()
+    context: Any,
+    source: str,
+    table: str,
+    *,
+    before: TableStatus | None,
+    after: TableStatus,
+    limit_bytes: int | None = None,
+    skip: Sequence[str] = (),
 ) -> None:
     """Adds the lake's bases to the table's partition keys and logs materializations of at most 50 of them.
 
-    `skip` are keys that the step materializes itself.
+    `skip` are keys that the step materializes itself, `limit_bytes` what a leaf may hold.
     """
     bases = leaves_by_base(after.leaves)
     key, instance = asset_key(source, table), context.instance
     add_keys(instance, source, table, bases)
     green = instance.get_materialized_partitions(key)
+    below: dict[str, dict[str, LeafStatus]] = {}
+    for name, leaf in after.leaves.items():
+        below.setdefault(base_of(name), {})[name] = leaf
     for base in bases_to_log(leaves_by_base(before.leaves) if before else {}, bases, green | set(skip)):
         if base not in skip:
-            context.log_event(
-                dg.AssetMaterialization(asset_key=key, partition=base, metadata=partition_metadata(bases[base]))
-            )
+            metadata = partition_metadata(below[base], after.identity.partition, limit_bytes=limit_bytes)
+            context.log_event(dg.AssetMaterialization(asset_key=key, partition=base, metadata=metadata))
 
 
 def add_keys(instance: dg.DagsterInstance, source: str, table: str, keys: Collection[str]) -> list[str]:

@@ -123,7 +123,7 @@ def _dressing(config: SourceConfig, table: DeclaredTable, origin: Origin | None,
 
 
 def _verdicts(outcome: Outcome) -> list[table_checks.Verdict]:
-    limit_bytes = read_settings().partition_max_bytes
+    limit_bytes = outcome.partition_max_bytes
     return table_checks.verdicts(outcome.report, outcome.before, outcome.after, partition_max_bytes=limit_bytes)
 
 

@@ -31,6 +31,13 @@ def test_a_never_synced_table_is_backfilled_and_then_synced_from_its_page(page, 
     page.get_by_text("400", exact=True).first.wait_for()
     page.get_by_text("Latest check results").wait_for()
 
+    page.goto("/assets/shop/orders?view=events", wait_until="domcontentloaded")
+    page.get_by_text("Materialized in run").first.wait_for()
+    page.locator("tr", has_text="leaf_sizes").get_by_text("Show Markdown").click()
+    picture = page.locator("img[src^='data:image/svg+xml']")
+    picture.wait_for()
+    assert picture.evaluate("image => image.naturalWidth") > 400, "the leaves against their limit, drawn"
+
 
 def materialize(page, *keys: str) -> None:
     """The dialog behind the button of an asset's page; returns when its backfill was accepted."""
