@@ -76,7 +76,7 @@ KINDS: Mapping[str, Kind] = {
     "postgres": Kind(
         PostgresSource,
         {"dsn": str},
-        {"schemas": list},
+        {"schemas": list, "readers": int},
         example='{kind: postgres, dsn: "{{ env.SHOP_DSN }}", schemas: [public]}',
     ),
     "mysql": Kind(
@@ -157,7 +157,7 @@ def check_connection_keys(connection: Mapping[str, Any]) -> Kind:
     return kind
 
 
-_ALLOWED: Mapping[Any, str] = {list: "list of text", dict: "mapping", Sequence: "list"}
+_ALLOWED: Mapping[Any, str] = {list: "list of text", int: "whole number", dict: "mapping", Sequence: "list"}
 
 
 def _is_a(value: object, expected: type) -> bool:

@@ -140,8 +140,21 @@ class _Reader:
                 yield batch
 
     def _conditions(self) -> tuple[str, ...]:
-        conditions = [window_sql(self._table, self._request.window), range_sql(self._table, self._request.range)]
+        conditions = [
+            window_sql(self._table, self._request.window),
+            range_sql(self._table, self._request.range),
+            *self._key_range(),
+        ]
         return tuple(condition for condition in conditions if condition is not None)
+
+    def _key_range(self) -> Iterator[str]:
+        """Bounds of the first key column, for a reader of one range of keys."""
+        lower, upper = self._request.options.get("key_range", (None, None))
+        key = self._table.column(self._request.primary_key[0]) if lower is not None or upper is not None else None
+        for operator, value in ((">=", lower), ("<", upper)):
+            if key is not None and value is not None:
+                order = order_expression(key.type, column_reference(key.name))
+                yield f"{order} {operator} {_key_values([key], [value])[0]}"
 
     def _use_key(self, keys: Sequence[PgColumn]) -> tuple[str, ...]:
         """Remembers where each key stands in a batch; one that the columns do not hold exactly is fetched as text."""

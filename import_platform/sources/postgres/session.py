@@ -62,16 +62,19 @@ class PostgresSession:
         return "PostgresSession(<dsn hidden>)"
 
     @contextmanager
-    def transaction(self, *, timeout_seconds: float | None = None) -> Iterator[Transaction]:
+    def transaction(
+        self, *, timeout_seconds: float | None = None, snapshot: str | None = None
+    ) -> Iterator[Transaction]:
         """One repeatable-read, read-only transaction on a connection of its own, closed at the end.
 
-        Every statement in it sees the same rows. `timeout_seconds` limits each statement; None leaves the role's limit.
+        Every statement in it sees the same rows; those of `snapshot`, which another open transaction has exported, if
+        one is given. `timeout_seconds` limits each statement; None leaves the role's limit.
         """
         with self.translated():
             connection = self._connect()
         transaction = Transaction(self, connection)
         try:
-            transaction.begin(timeout_seconds)
+            transaction.begin(timeout_seconds, snapshot)
             yield transaction
         finally:
             transaction.close()
@@ -111,11 +114,13 @@ class Transaction:
         self._session = session
         self._connection = connection
 
-    def begin(self, timeout_seconds: float | None) -> None:
+    def begin(self, timeout_seconds: float | None, snapshot: str | None = None) -> None:
         settings = dict(_SETTINGS)
         if timeout_seconds is not None:
             settings["statement_timeout"] = f"{max(int(timeout_seconds * 1000), 1)}ms"
         self.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if snapshot is not None:
+            self.execute(f"SET TRANSACTION SNAPSHOT {literal(snapshot)}")
         self.set(settings)
         self.rows(_CLIENT_ENCODING)
 
