@@ -1,7 +1,8 @@
 """The environments that engines run in, made on first use under `build/bench` and kept. Standard library only.
 
-`main` sees everything of the interpreter that runs the benchmark, plus bench/requirements.txt. `deltalite` is apart,
-because that wheel needs Python 3.12 or later, whatever the project runs on.
+`main` and `extract` see everything of the interpreter that runs the benchmark, plus bench/requirements.txt or
+bench/requirements-extract.txt. `deltalite` is apart, because that wheel needs Python 3.12 or later, whatever the project
+runs on.
 """
 
 from __future__ import annotations
@@ -30,12 +31,11 @@ def python_of(venv: str) -> Path:
     interpreter = FOLDER / venv / "bin" / "python"
     done = FOLDER / venv / "done"
     if not done.exists():
-        base, requirements = (
-            (sys.executable, "requirements.txt") if venv == "main" else (_newer_python(), "requirements-deltalite.txt")
-        )
+        base = _newer_python() if venv == "deltalite" else sys.executable
+        requirements = "requirements.txt" if venv == "main" else f"requirements-{venv}.txt"
         shutil.rmtree(FOLDER / venv, ignore_errors=True)
         _run([base, "-m", "venv", str(FOLDER / venv)])
-        if venv == "main":
+        if venv != "deltalite":
             _inherit(interpreter)
         _install(interpreter, ROOT / "bench" / requirements)
         done.touch()
