@@ -138,7 +138,8 @@ class Checkpoint:
     `token` None means that the chunk is only whole together with later ones; a resume discards such a chunk. `tail`
     holds hashes of its rows at the attempt's unsettled ceiling. `id` names its data and `previous` the chunk that it
     follows, because two processes may work on one attempt and cut the same rows into different chunks. `content` is
-    the sum of its rows' hashes in a full refresh.
+    the sum of its rows' hashes in a full refresh. `met` are hashes of rows that the lake has already, where they are
+    counted.
     """
 
     number: int
@@ -151,6 +152,7 @@ class Checkpoint:
     id: str = ""
     previous: str = ""
     content: int = 0
+    met: tuple[int, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -158,7 +160,7 @@ class Checkpoint:
 
 def checkpoint_from_json(data: bytes) -> Checkpoint:
     value = json.loads(data)
-    return Checkpoint(**value | {"tail": tuple(value["tail"])})
+    return Checkpoint(**value | {"tail": tuple(value["tail"]), "met": tuple(value.get("met", ()))})
 
 
 def content_of(attempt: Attempt, checkpoints: Sequence[Checkpoint]) -> str:
@@ -166,6 +168,12 @@ def content_of(attempt: Attempt, checkpoints: Sequence[Checkpoint]) -> str:
     rows = sum(checkpoint.rows for checkpoint in checkpoints)
     hashes = sum(checkpoint.content for checkpoint in checkpoints) % 2**64
     return f"{rows}:{hashes:016x}:{zlib.crc32(repr((attempt.columns, attempt.filters)).encode()):08x}"
+
+
+def swapped(content: str, rows: int) -> str:
+    """What the state keeps of a swap: its content, and the rows that the lake then has. When either is another later,
+    somebody else wrote the table."""
+    return f"{content}:{rows}"
 
 
 def resumable(checkpoints: list[Checkpoint]) -> list[Checkpoint]:

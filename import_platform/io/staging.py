@@ -62,14 +62,27 @@ class Staging:
         names = (entry.path.rsplit("/", 1)[-1] for entry in self._store.entries(f"{self._path}/state"))
         return max((int(name.split(".")[0]) for name in names), default=0)
 
-    def forget_states(self, *, before: int) -> None:
-        """Deletes states that no log entry will ask for again."""
+    def forget_states(self, *, before: int, older_than: timedelta = timedelta(0)) -> None:
+        """Deletes states that no log entry will ask for again: of lesser numbers than the one in force, and put so long
+        ago that nobody is still about to read one."""
+        young = datetime.now(UTC) - older_than
         old = [
             entry.path
             for entry in self._store.entries(f"{self._path}/state")
-            if int(entry.path.rsplit("/", 1)[-1].split(".")[0]) < before
+            if int(entry.path.rsplit("/", 1)[-1].split(".")[0]) < before and entry.modified_at <= young
         ]
         self._store.delete(old)
+
+    def forget_attempts(self, *, older_than: timedelta) -> list[str]:
+        """Deletes attempts in which nothing was written for so long, those whose manifest is gone included."""
+        young = datetime.now(UTC) - older_than
+        dead = []
+        for name in self._store.folders(f"{self._path}/attempts"):
+            last = max((entry.modified_at for entry in self._store.entries(self._attempt(name))), default=None)
+            if last is None or last <= young:
+                self.discard(name)
+                dead.append(name)
+        return dead
 
     def take_lease(self, holder: str) -> bool:
         """True when nobody else holds the table's lease; syncs then wait with their flush until it is released or old.

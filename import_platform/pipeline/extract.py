@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from import_platform.core.cursor import decode
 from import_platform.core.hashing import key_hashes
+from import_platform.core.known import Known
 from import_platform.core.layout import column_range
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.report import Stage, SyncReport
@@ -71,6 +72,7 @@ class _Gathering:
     batches: list[pa.RecordBatch] = field(default_factory=list)
     rejected: list[RejectedRow] = field(default_factory=list)
     tail: list[int] = field(default_factory=list)
+    met: list[int] = field(default_factory=list)
     bytes: int = 0
     rows: int = 0
     content: int = 0
@@ -100,7 +102,9 @@ class Extract:
         self._number = done[-1].number if done else 0
         self._previous = done[-1].id if done else ""
         self._request = read_request(table, attempt, state, done[-1].token if done else None)
-        self._known = np.sort(np.array(state.tail, dtype=np.uint64)) if not state.settled else np.empty(0, np.uint64)
+        self._counted = table.spec.sync is SyncMode.APPEND and not table.spec.primary_key
+        used = [known for checkpoint in done for known in checkpoint.met]
+        self._known = Known(() if state.settled else state.tail, counted=self._counted, used=used)
         self._fitting = Fitting(table.spec, table.snapshot)
         self.ended = bool(done and done[-1].end)
 
@@ -149,7 +153,8 @@ class Extract:
         self._report.bytes_read += page.batch.nbytes
         rows, rejected = self._fitting.fit(page)
         self._report.rows_rejected += len(rejected)
-        batch = self._without_known(rows) if self._attempt.kind is not AttemptKind.BACKFILL else self._known_only(rows)
+        sifted = self._without_known if self._attempt.kind is not AttemptKind.BACKFILL else self._known_only
+        batch = sifted(chunk, rows)
         chunk.whole = page.token is not None
         chunk.token = page.token if chunk.whole else chunk.token
         chunk.tail += self._tail(rows)
@@ -171,23 +176,29 @@ class Extract:
             total_rows=total,
         )
 
-    def _without_known(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _without_known(self, chunk: _Gathering, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Leaves out rows at the last cursor value that are in the lake exactly as they are."""
-        at = self._at(batch, self._attempt.after) if self._known.size else None
+        at = self._at(batch, self._attempt.after) if self._known else None
         if at is None or not at.any():
             return batch
         seen = np.zeros(batch.num_rows, dtype=bool)
-        hashes = self._hashes(batch.filter(pa.array(at)))
-        seen[np.flatnonzero(at)] = np.isin(hashes, self._known)
+        seen[np.flatnonzero(at)] = self._meet(chunk, batch.filter(pa.array(at)))
         return batch.filter(pa.array(~seen))
 
-    def _known_only(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _meet(self, chunk: _Gathering, batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        hashes = self._hashes(batch)
+        known = self._known.meet(hashes)
+        if self._counted:
+            chunk.met += hashes[known].tolist()
+        return known
+
+    def _known_only(self, chunk: _Gathering, batch: pa.RecordBatch) -> pa.RecordBatch:
         """For a backfill of an append table: without rows at an unsettled cursor value that no sync has brought yet."""
         at = None if self._attempt.settled else self._at(batch, self._attempt.ceiling)
         if at is None or not at.any():
             return batch
         keep = ~at
-        keep[at] = np.isin(self._hashes(batch.filter(pa.array(at))), self._known)
+        keep[at] = self._meet(chunk, batch.filter(pa.array(at)))
         return batch.filter(pa.array(keep))
 
     def _tail(self, batch: pa.RecordBatch) -> list[int]:
@@ -226,6 +237,7 @@ class Extract:
             id=uuid.uuid4().hex[:12],
             previous=self._previous,
             content=chunk.content,
+            met=tuple(chunk.met),
         )
         self._table.staging.stage(self._attempt.id, checkpoint, self._fitting.schema, chunk.batches, chunk.rejected)
         self._previous = checkpoint.id

@@ -23,6 +23,7 @@ from import_platform.core.state import (
     is_finished,
     is_overtaken,
     next_state,
+    swapped,
 )
 from import_platform.core.table import SyncMode
 from import_platform.errors import CommitConflict, CommitOutcomeUnknown, InvariantBroken, Overtaken
@@ -162,7 +163,7 @@ class Flush:
             needed = self._creates_empty() if snapshot is None else self._moves_state(state)
             if not needed:
                 return True
-        commit = Commit(merged.adds, merged.plan.removes, number=self._claim(snapshot, state))
+        commit = Commit(merged.adds, merged.plan.removes, number=self._claim(state, merged))
         facts = {"import_platform.attempt": self._attempt.id, "import_platform.kind": self._attempt.kind.value}
         commit = replace(commit, facts=facts)
         spec = self._table.spec
@@ -274,7 +275,7 @@ class Flush:
     def _creates_empty(self) -> bool:
         return self._complete and self._attempt.kind is not AttemptKind.BACKFILL
 
-    def _claim(self, snapshot: Snapshot | None, state: TableState) -> int:
+    def _claim(self, state: TableState, merged: Merged) -> int:
         """Puts the next state and returns its number; a number that anybody else put is burnt."""
         if self._claimed is not None and self._claimed[1] == state:
             return self._claimed[0]
@@ -289,7 +290,7 @@ class Flush:
                 last_chunk=last,
                 complete=self._complete,
                 tail=self._tail,
-                content=self._content,
+                content=self._content and swapped(self._content, sum(file.rows for file in merged.adds)),
             )
         ):
             number += 1

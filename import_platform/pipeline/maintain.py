@@ -31,14 +31,19 @@ class Maintained:
 def maintain(
     table: LakeTable, *, budget: MemoryBudget, vacuum_age: timedelta = VACUUM_AGE, watch: MemoryWatch | None = None
 ) -> Maintained:
-    """Compacts every leaf with many small files and deletes what no reader or open attempt can need.
+    """Compacts every leaf with many small files and deletes what no reader or open attempt can need: dead files,
+    attempts that nobody goes on with, and states that are no longer in force.
 
     Raises:
         CommitConflict: a busy table won every race (try later).
     """
     leaves = compactable(table.snapshot.files) if table.snapshot is not None else {}
     done = [compact_leaf(table, leaf, budget=budget, watch=watch) for leaf in leaves]
+    table.staging.forget_attempts(older_than=vacuum_age)
     files, size = vacuum(table, older_than=vacuum_age)
+    snapshot = table.log.snapshot()
+    if snapshot is not None:
+        table.staging.forget_states(before=snapshot.transaction, older_than=vacuum_age)
     return Maintained(tuple(done), files, size)
 
 

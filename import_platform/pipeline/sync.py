@@ -21,6 +21,7 @@ from import_platform.core.state import (
     is_finished,
     is_overtaken,
     resumable,
+    swapped,
 )
 from import_platform.core.table import SyncMode
 from import_platform.errors import ConfigError, ImportPlatformError, Interrupted, Overtaken
@@ -170,7 +171,7 @@ class _Sync:
             self.turns.read()
             try:
                 for checkpoint in extract:
-                    done = [checkpoint]
+                    done = [*done, checkpoint]
                     pending.append(checkpoint)
                     tail += checkpoint.tail
                     if self._in_parts and self._enough(pending):
@@ -203,7 +204,8 @@ class _Sync:
             self.kind is AttemptKind.FULL_REFRESH
             and not self.forced
             and attempt.ceiling == state.cursor
-            and content_of(attempt, chunks) == state.content
+            and self.table.snapshot is not None
+            and swapped(content_of(attempt, chunks), self.table.snapshot.rows) == state.content
         )
 
     def _enough(self, pending: list[Checkpoint]) -> bool:

@@ -87,3 +87,34 @@ def test_compaction_in_little_memory_keeps_every_row(appended, monkeypatch):
 def test_files_that_are_large_enough_are_not_rewritten(appended, monkeypatch):
     monkeypatch.setattr(maintenance, "SMALL_FILE_BYTES", 1)
     assert maintain(in_lake(appended), budget=ROOMY).compactions == ()
+
+
+def staged(table, *names):
+    return table.lake.store.folders(f"{table.lake.staging_path('s', 't')}/{'/'.join(names)}")
+
+
+def test_attempts_that_nobody_goes_on_with_are_deleted_with_and_without_a_manifest(appended):
+    appended.source.fail_after, appended.source.page_rows = appended.source.pages + 2, 5
+    with pytest.raises(ConnectionError):
+        appended.sync(rows(range(500)))
+    [attempt] = staged(appended, "attempts")
+    orphan = f"{appended.lake.staging_path('s', 't')}/attempts/orphan/00000001-x.arrow"
+    appended.lake.store.put(orphan, b"left by a killed discard")
+    maintain(in_lake(appended), budget=ROOMY, vacuum_age=timedelta(hours=1))
+    assert sorted(staged(appended, "attempts")) == sorted([attempt, "orphan"])
+    maintain(in_lake(appended), budget=ROOMY, vacuum_age=timedelta(0))
+    assert staged(appended, "attempts") == []
+    appended.source.fail_after = None
+    appended.sync()
+    assert appended.matches()
+
+
+def test_states_that_are_no_longer_in_force_are_forgotten_and_syncs_go_on(appended):
+    path = f"{appended.lake.staging_path('s', 't')}/state"
+    before = list(appended.lake.store.entries(path))
+    maintain(in_lake(appended), budget=ROOMY, vacuum_age=timedelta(hours=1))
+    assert len(list(appended.lake.store.entries(path))) == len(before) > 1
+    maintain(in_lake(appended), budget=ROOMY, vacuum_age=timedelta(0))
+    assert len(list(appended.lake.store.entries(path))) == 1
+    appended.sync(rows(range(200)))
+    assert appended.matches()
