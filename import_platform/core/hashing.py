@@ -31,6 +31,7 @@ import numpy.typing as npt
 import polars as pl
 import polars_hash  # registers the `nchash` namespace on expressions
 
+from import_platform.core.quick_text import equally_long, lookup_range
 from import_platform.errors import ConfigError
 
 HASH_VERSION: Final = 1
@@ -63,7 +64,50 @@ def _series_hashes(series: pl.Series) -> Hashes:
         return np.where(series.is_null().to_numpy(), np.uint64(NULL_HASH), hashed)
     if isinstance(series.dtype, (pl.List, pl.Array)):
         return _text_hashes(_list_text(series))
-    return _text_hashes(_canonical(series))
+    quick = _quick_hashes(series)
+    return _text_hashes(_canonical(series)) if quick is None else quick
+
+
+def _quick_hashes(series: pl.Series) -> Hashes | None:
+    """The same hashes as of the canonical text, for numbers that are alike; None for others."""
+    dtype = series.dtype
+    is_time = isinstance(dtype, pl.Datetime) and dtype.time_unit == "us"
+    if dtype.is_float():
+        hashed = _quick_fractions(series.cast(pl.Float64))
+    elif dtype in (pl.Boolean, pl.Date) or is_time or (dtype.is_integer() and dtype not in (pl.Int128, pl.UInt128)):
+        numbers = series.cast(pl.UInt8) if dtype == pl.Boolean else series.to_physical()
+        numbers = numbers if numbers.dtype == pl.UInt64 else numbers.cast(pl.Int64)
+        hashed = _quick_numbers(numbers, dtype, suffix=b"us" if is_time else b"")
+    else:
+        return None
+    if hashed is None or not series.null_count():
+        return hashed
+    return np.where(series.is_null().to_numpy(), np.uint64(NULL_HASH), hashed)
+
+
+def _quick_numbers(numbers: pl.Series, dtype: pl.DataType, *, suffix: bytes) -> Hashes | None:
+    range_ = lookup_range(numbers)
+    least = numbers.min() if range_ is None else range_[0]
+    if least is None:
+        return None
+    values = (numbers.fill_null(least) if numbers.null_count() else numbers).to_numpy()
+    if range_ is not None:
+        every = pl.Series(np.arange(range_[1] - range_[0] + 1).astype(values.dtype)) + range_[0]
+        found: Hashes = _text_hashes(_canonical(every.cast(dtype)))[values - values.dtype.type(range_[0])]
+        return found
+    if dtype in (pl.Boolean, pl.Date):
+        return None
+    text = equally_long(values, suffix=suffix)
+    return None if text is None else _text_hashes(text)
+
+
+def _quick_fractions(floats: pl.Series) -> Hashes | None:
+    """Of floats none of which is whole, infinite or no number."""
+    filled = floats.fill_null(0.5).to_numpy()
+    if not np.isfinite(filled).all() or (filled == np.floor(filled)).any():
+        return None
+    text = equally_long(filled.view(np.uint64), prefix=b"f")
+    return None if text is None else _text_hashes(text)
 
 
 def _text_hashes(text: pl.Series) -> Hashes:
