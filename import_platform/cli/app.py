@@ -231,6 +231,63 @@ def query(
         command.run(screen, sql, csv=csv, limit_rows=limit)
 
 
+incidents = typer.Typer(no_args_is_help=True, help="What went wrong at a source, and what it takes to mend it.")
+app.add_typer(incidents, name="incidents")
+
+
+@incidents.command("list")
+def incidents_list(context: typer.Context, json_lines: Json = False) -> None:
+    """Open incidents first, then those that were closed."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import incidents as command
+
+        command.show_all(screen)
+
+
+@incidents.command("show")
+def incidents_show(
+    context: typer.Context,
+    number: Annotated[int, typer.Argument(metavar="N", help="Of `incidents list`.")],
+    json_lines: Json = False,
+) -> None:
+    """Everything that is known of one: error, request and answer without secrets, declaration, columns, summary."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import incidents as command
+
+        command.show(screen, number)
+
+
+@app.command()
+def heal(
+    context: typer.Context,
+    number: Annotated[int, typer.Argument(metavar="N", help="Of `incidents list`.")],
+    command_line: Annotated[
+        str, typer.Option("--command", metavar="PROGRAM", help="Run on a copy of the source's folder; may edit it.")
+    ],
+) -> None:
+    """Let a program propose a repair on a copy, check it, and show the difference. Nothing is applied."""
+    with terminal(context) as screen:
+        from import_platform.cli import heal as command
+
+        command.run(screen, number, command_line)
+
+
+@app.command("new-source")
+def new_source(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the source shall be called.")],
+    openapi: Annotated[str, typer.Option("--openapi", metavar="FILE", help="An OpenAPI document, YAML or JSON.")],
+    folder: Annotated[
+        str | None, typer.Option("--folder", metavar="FOLDER", help="Where NAME/defs.yaml goes; printed when left out.")
+    ] = None,
+) -> None:
+    """Write a first defs.yaml for an API from its OpenAPI document, and say what it could not decide."""
+    with terminal(context) as screen:
+        from import_platform.cli import new_source as command
+
+        command.run(screen, name, openapi, folder)
+
+
 @app.command()
 def demo(
     context: typer.Context,

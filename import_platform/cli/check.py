@@ -16,11 +16,14 @@ from import_platform.core.budget import format_bytes
 from import_platform.demo.server import source_for_commands
 from import_platform.errors import ImportPlatformError, InvariantBroken
 from import_platform.io.lake import Lake
+from import_platform.pipeline.parents import LakeParents
 from import_platform.resources.home import prepare_home
 from import_platform.resources.memory import SHARE_PERCENT, memory_budget
 from import_platform.resources.platform import PlatformResource
 from import_platform.resources.project import Settings, read_settings
 from import_platform.resources.snapshots import save_snapshot
+from import_platform.sources.live import live_check
+from import_platform.sources.protocol import ReadsLake
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def run(screen: Terminal, source_name: str | None) -> None:
         if source_name is not None:
             catalog = Catalog((catalog.source(source_name),), ())
         with screen.err.status("checking ..."):
-            for line in _lines(settings, catalog):
+            for line in _lines(settings, catalog, live=source_name is not None):
                 lines.append(line)
                 if screen.is_json:
                     screen.emit({**asdict(line), "ok": line.is_ok})
@@ -57,7 +60,7 @@ def run(screen: Terminal, source_name: str | None) -> None:
         raise Failed(worst)
 
 
-def _lines(settings: Settings, catalog: Catalog) -> Iterator[Line]:
+def _lines(settings: Settings, catalog: Catalog, *, live: bool) -> Iterator[Line]:
     yield _memory(settings)
     yield _home(settings)
     lake_lines = list(_lake(settings.lake_uri))
@@ -66,7 +69,7 @@ def _lines(settings: Settings, catalog: Catalog) -> Iterator[Line]:
     for broken in catalog.broken:
         yield from _broken(broken)
     for source in catalog.sources:
-        yield from _source(source, settings, lake)
+        yield from _source(source, settings, lake, live=live)
     if not catalog.sources and not catalog.broken:
         folders = ", ".join(str(folder) for folder in settings.defs_folders)
         yield Line("sources", "declared", f"none yet; put <source>/defs.yaml into {folders}")
@@ -117,7 +120,8 @@ def _broken(source: BrokenSource) -> Iterator[Line]:
         yield Line(source.name, "defs.yaml", f"{problem}. Correct it; the other sources go on without this one.", 2)
 
 
-def _source(source: ExternalSource, settings: Settings, lake: Lake | None) -> Iterator[Line]:
+def _source(source: ExternalSource, settings: Settings, lake: Lake | None, *, live: bool) -> Iterator[Line]:
+    """Of one source asked for by name, a page of each declared table too."""
     yield Line(source.name, "defs.yaml", str(source.origin.path) if source.origin else "loads")
     try:
         source.connection.resolve()
@@ -129,8 +133,23 @@ def _source(source: ExternalSource, settings: Settings, lake: Lake | None) -> It
         yield _failed(source.name, "connection", error)
         return
     save_snapshot(settings.snapshots_folder, source.name, infos)
-    if lake is not None:
-        yield from (_table(source.name, found) for found in judge(source, infos, lake) if found.is_declared)
+    if lake is None:
+        return
+    declared = [found for found in judge(source, infos, lake) if found.is_declared]
+    yield from (_table(source.name, found) for found in declared)
+    if live:
+        yield from _pages(source, lake, declared)
+
+
+def _pages(source: ExternalSource, lake: Lake, declared: list[Found]) -> Iterator[Line]:
+    with PlatformResource().source(source.config) as connection:
+        if isinstance(connection, ReadsLake):
+            connection.use_parents(LakeParents(lake, source.name))
+        for found in declared:
+            if found.spec is not None:
+                page = live_check(connection, found.spec.info)
+                code = page.error.exit_code if page.error is not None else 0
+                yield Line(f"{source.name}/{found.name}", "page", page.sentence, code)
 
 
 def _table(source: str, found: Found) -> Line:

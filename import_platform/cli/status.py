@@ -16,6 +16,7 @@ from import_platform.cli.leaf_map import LeafMap, as_json, leaf_map, show
 from import_platform.cli.terminal import Terminal, grid
 from import_platform.core.budget import format_bytes
 from import_platform.errors import ConfigError, ImportPlatformError
+from import_platform.io.incidents import Incidents
 from import_platform.io.lake import Lake
 from import_platform.pipeline.inspect import TableStatus, table_status
 from import_platform.resources.project import read_settings
@@ -28,6 +29,7 @@ class State(StrEnum):
     """What a person wants to know first of a table."""
 
     OK = "ok"
+    PAUSED = "paused"  # the same fault again and again; `incidents` says which
     UNFINISHED = "unfinished"  # a sync was interrupted; the next one goes on
     NEVER_SYNCED = "never synced"
     NOT_DECLARED = "not declared"  # in the lake, in no defs.yaml
@@ -36,6 +38,7 @@ class State(StrEnum):
 
 _COLOURS = {
     State.OK: "green",
+    State.PAUSED: "red",
     State.UNFINISHED: "yellow",
     State.NEVER_SYNCED: "dim",
     State.NOT_DECLARED: "dim",
@@ -132,12 +135,15 @@ def _row(lake: Lake, source: str, table: str, *, is_declared: bool) -> Row:
         found = table_status(lake, source, table)
     except ImportPlatformError as error:
         return Row(name, State.UNREADABLE, error=str(error))
+    incident = Incidents(lake).of_table(source, table)
+    is_paused = incident is not None and incident.is_paused
     if found is None:
-        return Row(name, State.NEVER_SYNCED)
+        return Row(name, State.PAUSED if is_paused else State.NEVER_SYNCED, error=incident.error if incident else None)
     leaf, largest = max(found.leaves.items(), key=lambda item: item[1].bytes, default=(None, None))
     return Row(
         table=name,
-        state=_state(found, is_declared),
+        state=State.PAUSED if is_paused else _state(found, is_declared),
+        error=incident.error if incident else None,
         rows=found.rows,
         bytes=found.bytes,
         files=found.files,

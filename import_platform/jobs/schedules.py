@@ -9,11 +9,15 @@ import dagster as dg
 
 from import_platform.core.report import Status
 from import_platform.core.table import DeclaredTable
+from import_platform.errors import ImportPlatformError
+from import_platform.io.incidents import FAULTS_MAX, Incidents
+from import_platform.io.lake import Lake
 from import_platform.jobs.dead_runs import end_dead_runs
 from import_platform.jobs.due import choose_tables, cron_of, fires, held_tables
 from import_platform.jobs.source_job import SourceJob
 from import_platform.resources.naming import asset_key
 from import_platform.resources.platform import SourceConfig
+from import_platform.resources.project import read_settings
 
 CONTINUE_CRON = "*/10 * * * *"
 TIMEZONE = "UTC"
@@ -81,11 +85,29 @@ def evaluate(
     """
     at = context.scheduled_execution_time.astimezone(UTC)
     end_dead_runs(context.instance)
-    wanted = due(context.instance, at)
+    every = due(context.instance, at)
+    paused = paused_tables(config.name, every)
+    wanted = [table for table in every if table not in paused]
+    if paused and not wanted:
+        names = ", ".join(sorted(paused))
+        return dg.SkipReason(
+            f"every due table is paused after {FAULTS_MAX} faults that only a person can mend: {names}; "
+            "a sync by hand that comes through ends the pause"
+        )
     tick = choose_tables(wanted, held_tables(context.instance, config.name, [table.name for table in tables]))
     if tick.skip_reason:
         return dg.SkipReason(tick.skip_reason)
     return dg.RunRequest(asset_selection=[asset_key(config.name, table) for table in tick.tables])
+
+
+def paused_tables(source: str, tables: Sequence[str]) -> set[str]:
+    """Tables that met the same fault so often that only a person can help. A lake that is away pauses nothing."""
+    try:
+        incidents = Incidents(Lake(read_settings().lake_uri))
+        found = {table: incidents.of_table(source, table) for table in tables}
+    except ImportPlatformError:
+        return set()
+    return {table for table, incident in found.items() if incident is not None and incident.is_paused}
 
 
 def checkpointed_tables(instance: dg.DagsterInstance, source: str, tables: Sequence[str]) -> list[str]:

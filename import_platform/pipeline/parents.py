@@ -6,6 +6,7 @@ rows that files gone since then held in the same words. Rewrites of unchanged ro
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -18,8 +19,10 @@ from import_platform.errors import StoreUnavailable
 from import_platform.io.delta import DeltaLog
 from import_platform.io.lake import Lake
 from import_platform.io.parquet import read_batches
+from import_platform.io.staging import Staging
 from import_platform.sources.protocol import TokenExpired
 
+GRACE_SECONDS, POLL_SECONDS, WAIT_SECONDS = 3.0, 0.5, 900.0
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -33,6 +36,17 @@ class LakeParents:
     def version(self, table: str) -> int | None:
         snapshot = self._log(table).snapshot()
         return None if snapshot is None else snapshot.version
+
+    def awaited_version(self, table: str) -> int | None:
+        """As `version`, but while the first sync of the table is under way elsewhere, its end is waited for."""
+        staging = Staging(self._lake.store, self._lake.staging_path(self._source, table))
+        started = time.monotonic()
+        while (found := self.version(table)) is None:
+            waited = time.monotonic() - started
+            if waited > (WAIT_SECONDS if staging.attempts() else GRACE_SECONDS):
+                return None
+            time.sleep(POLL_SECONDS)
+        return found
 
     def changed(
         self, table: str, columns: Sequence[str], *, version: int, since: int | None

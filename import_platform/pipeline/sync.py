@@ -32,6 +32,7 @@ from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.flush import Flush, RangeChanged
 from import_platform.pipeline.keys import ROW_BYTES
+from import_platform.pipeline.incidents import record_failure, record_success
 from import_platform.pipeline.replace_range import range_files
 from import_platform.pipeline.sampled import as_staged, grown
 from import_platform.pipeline.turns import Turns
@@ -90,7 +91,10 @@ def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], Non
         except ImportPlatformError as error:
             report.status, report.error = Status.FAILED, str(error)
             error.report = report
+            record_failure(context, error)
             raise
+        else:
+            record_success(context)
         finally:
             report.seconds = round(time.monotonic() - started, 3)
             report.peak_memory_bytes = watch.peak_bytes

@@ -99,6 +99,10 @@ class ParentTables(Protocol):
         """The newest version; None while the lake has no such table."""
         ...
 
+    def awaited_version(self, table: str) -> int | None:
+        """As `version`, but while the table's first sync is under way elsewhere, its end is waited for."""
+        ...
+
     def changed(
         self, table: str, columns: Sequence[str], *, version: int, since: int | None
     ) -> Iterator[pa.RecordBatch]:

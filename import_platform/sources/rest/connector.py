@@ -55,9 +55,19 @@ class RestSource:
         return f"HTTP API at {host}, {len(self.api.resources)} tables; {resource.name} answers with {rows} rows"
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
-        """Declared columns and those of the first page; in name order."""
+        """Declared columns and those of the first page; in name order. Where all are asked for, a list that the API
+        refuses has its declared columns only, so that it does not stand in the way of the others."""
         wanted = [r for r in self.api.resources if names is None or r.name in names]
-        return sorted((self._described(resource) for resource in wanted), key=lambda info: info.name)
+        found, refused = [], []
+        for resource in wanted:
+            try:
+                found.append(self._described(resource))
+            except SourceRejected as error:
+                refused.append(error)
+                if names is not None or error.facts.get("status") == 401 or len(refused) == len(wanted):
+                    raise
+                found.append(declared_shape(resource).table())
+        return sorted(found, key=lambda info: info.name)
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
         """The newest row's value where the newest come first, else the API's clock. Never settled: APIs are late."""
@@ -127,7 +137,7 @@ class RestSource:
         return ChildPass(self._client, resource, request, self._parents)
 
     def _parent_version(self, resource: Resource) -> Ceiling:
-        version = self._parents.version(str(resource.parent)) if self._parents is not None else None
+        version = self._parents.awaited_version(str(resource.parent)) if self._parents is not None else None
         if version is None:
             raise absent(resource)
         return Ceiling(str(version), settled=True)

@@ -93,7 +93,8 @@ def test_every_child_comes_with_what_it_takes_from_its_parent(shop: Shop, table:
     assert (row["_invoices_id"], row["_invoices_number"], row["amount"]) == (7, "I7", 10)
 
 
-def test_without_its_parent_in_the_lake_a_child_waits(table: RestTable) -> None:
+def test_without_its_parent_in_the_lake_a_child_waits(table: RestTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("import_platform.pipeline.parents.GRACE_SECONDS", 0.1)
     with pytest.raises(SourceUnavailable, match="parent is not in the lake"):
         table.sync()
 
