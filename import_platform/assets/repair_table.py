@@ -9,6 +9,7 @@ from import_platform.assets.materialize import end_as_canceled, observer_of, tra
 from import_platform.assets.partitions import record_partitions
 from import_platform.core.report import SyncReport
 from import_platform.core.table import DeclaredTable
+from import_platform.errors import Interrupted
 from import_platform.pipeline.context import TableContext
 from import_platform.pipeline.inspect import table_status
 from import_platform.pipeline.reconcile import reconcile
@@ -37,12 +38,16 @@ def repair_in_step(
     """
     session, name = current_session(), table_id(config.name, declared.name)
     tag_run(context.instance, context.run)
-    with translated(context, session, name), stop_on_signals() as stop:
+    with translated(context, session, name), stop_on_signals(session.stop) as stop:
         lake = platform.lake()
         before = table_status(lake, config.name, declared.name)
         observer = observer_of(context, session)
         with platform.table(config, declared, observer=observer, stop=stop, max_run_seconds=UNLIMITED_SECONDS) as table:
-            report = REPAIRS[options["task"]](table, options)
+            try:
+                report = REPAIRS[options["task"]](table, options)
+            except Interrupted:
+                session.interrupted = True
+                end_as_canceled(context)
         session.reports[name] = report
         after = table_status(lake, config.name, declared.name)
         if after is not None:

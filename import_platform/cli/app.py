@@ -87,13 +87,16 @@ def sync(
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", metavar="", help="Read every row again and swap the table in one step.")
     ] = False,
+    parallel: Annotated[
+        int, typer.Option(metavar="TABLES", min=1, max=16, help="Tables at a time; they share the memory budget.")
+    ] = 2,
     json_lines: Json = False,
 ) -> None:
     """Bring tables up to date. Ctrl-C stops at a checkpoint; a second one at once."""
     with terminal(context, is_json=json_lines) as screen:
         from import_platform.cli import sync as command
 
-        command.run(screen, selection or [], full_refresh=full_refresh)
+        command.run(screen, selection or [], full_refresh=full_refresh, parallel=parallel)
 
 
 @app.command()

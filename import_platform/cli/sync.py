@@ -18,11 +18,12 @@ from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import read_settings
 
 
-def run(screen: Terminal, selection: Sequence[str], *, full_refresh: bool) -> None:
+def run(screen: Terminal, selection: Sequence[str], *, full_refresh: bool, parallel: int) -> None:
     """Brings the selected tables up to date, every declared one when nothing is selected."""
 
     def launch(observer: Observer) -> list[SyncReport]:
-        return launch_sync(selection, sources=load_sources(), full_refresh=full_refresh, observer=observer)
+        sources = load_sources()
+        return launch_sync(selection, sources=sources, full_refresh=full_refresh, observer=observer, parallel=parallel)
 
     with source_for_commands(selection=selection):
         _launch(screen, ", ".join(selection), launch)

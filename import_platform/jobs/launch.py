@@ -4,7 +4,9 @@ partitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Thread
 from typing import Any, Self
 
 import dagster as dg
@@ -15,6 +17,7 @@ from import_platform.errors import ConfigError, ImportPlatformError, Interrupted
 from import_platform.jobs.dead_runs import WAIT_SECONDS, end_dead_runs, wait_for_pools
 from import_platform.jobs.discovery import discover_source
 from import_platform.jobs.selection import Declarations, DeclaredSource, Selected, select
+from import_platform.jobs.source_pass import SourcePass, next_pass, shares
 from import_platform.resources.home import open_instance
 from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import (
@@ -42,8 +45,12 @@ def launch_sync(
     full_refresh: bool = False,
     observer: Observer | None = None,
     wait_seconds: float = WAIT_SECONDS,
+    parallel: int = 1,
 ) -> list[SyncReport]:
     """Syncs the selected tables (`shop`, `shop/orders`; nothing means everything), one Dagster run per source.
+
+    With `parallel` more than 1 a source has so many runs in threads of this process, which share its memory budget. A
+    whole source whose last sync failed or was killed in the middle goes on with the tables that are missing.
 
     One report per table, in order; a failed one says so and leaves the others alone. Broken sources give a failed
     report too when everything was selected.
@@ -56,7 +63,7 @@ def launch_sync(
     with _Launcher(observer, wait_seconds) as launcher:
         reports = [] if selection else [_failed(broken.name, str(broken.error)) for broken in sources.broken]
         for part in chosen:
-            reports += launcher.sync(part, full_refresh=full_refresh)
+            reports += launcher.sync(part, full_refresh=full_refresh, parallel=parallel)
             launcher.check_interrupted(reports)
     return reports
 
@@ -84,6 +91,9 @@ def launch_backfill(
     return reports
 
 
+_POLL_SECONDS = 0.1
+
+
 class _Launcher:
     """One open instance and one session for all runs of a command."""
 
@@ -107,7 +117,7 @@ class _Launcher:
             error.report = reports
             raise error
 
-    def sync(self, part: Selected, *, full_refresh: bool) -> list[SyncReport]:
+    def sync(self, part: Selected, *, full_refresh: bool, parallel: int) -> list[SyncReport]:
         """Reports of the part's tables, in order; a source that cannot even be listed gives one report by its name."""
         source = part.source
         try:
@@ -115,12 +125,62 @@ class _Launcher:
         except ImportPlatformError as error:
             return [_failed(source.name, str(error))]
         names = part.tables or tuple(table.name for table in source.known_tables())
-        busy = self._wait(source, names)
-        free = [name for name in names if name not in busy]
-        ops = {op_name(source.name, name): {"config": {"full_refresh": full_refresh}} for name in free}
+        begun = self._pass(source, names) if part.tables is None and not full_refresh else None
+        done = begun.done if begun else frozenset[str]()
+        busy = self._wait(source, [name for name in names if name not in done])
+        free = [name for name in names if name not in busy and name not in done]
         if free:
-            self._run(source, free, {"ops": ops} if full_refresh else {})
-        return [self._report(source, name, busy) for name in names]
+            parts = shares(free, _sizes(source), parts=1 if source.config.connection.depths else parallel)
+            self._run_beside(source, parts, full_refresh=full_refresh, tags=begun.tags if begun else {})
+        return [_done_before(source, name) if name in done else self._report(source, name, busy) for name in names]
+
+    def _pass(self, source: DeclaredSource, names: Sequence[str]) -> SourcePass:
+        begun = next_pass(self._instance, source.name, names)
+        if begun.done and self._session.observer is not None:
+            left = f"{len(begun.done)} of its {len(names)} tables are done, the others follow"
+            self._session.observer.note(source.name, f"going on with the sync of {begun.begun_at:%H:%M} UTC: {left}")
+        return begun
+
+    def _run_beside(
+        self, source: DeclaredSource, parts: Sequence[Sequence[str]], *, full_refresh: bool, tags: Mapping[str, str]
+    ) -> None:
+        """One run per part, in threads where there are several. Signals reach the main thread, which tells the others.
+
+        The threads are daemons, so that a second signal ends the process at once.
+        """
+
+        job = source.definitions().resolve_job_def(sync_job(source.name))  # building definitions is not for threads
+        problems: list[BaseException] = []
+
+        def run(names: Sequence[str]) -> None:
+            ops = {op_name(source.name, name): {"config": {"full_refresh": full_refresh}} for name in names}
+            try:
+                self._run(source, names, {"ops": ops} if full_refresh else {}, tags=tags, job=job)
+            except BaseException as error:  # noqa: BLE001  raised again below, in the thread of the caller
+                problems.append(error)
+
+        if len(parts) == 1:
+            run(parts[0])
+        else:
+            if not self._instance.get_python_log_dagster_handler_config():
+                # Each run would configure Python's logging anew, which locks up beside another run that writes a line.
+                self._instance.get_yaml_python_handlers = lambda: []  # type: ignore[method-assign]
+            with stop_on_signals() as stop:
+                self._session.stop = stop
+                self._join([Thread(target=run, args=(part,), daemon=True) for part in parts])
+                self._session.interrupted |= stop()
+                self._session.stop = None
+        for problem in problems:
+            raise problem
+
+    def _join(self, threads: Sequence[Thread]) -> None:
+        for thread in threads:
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            self._session.interrupted = True
 
     def backfill(self, part: Selected, key: str) -> SyncReport:
         source, [name] = part.source, part.tables or ()
@@ -154,19 +214,21 @@ class _Launcher:
         run_config: dict[str, Any],
         *,
         partition_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        job: dg.JobDefinition | None = None,
     ) -> None:
         for name in names:
             self._session.reports.pop(table_id(source.name, name), None)
         if self._session.interrupted:
             return
-        job = source.definitions().resolve_job_def(sync_job(source.name))
+        job = job or source.definitions().resolve_job_def(sync_job(source.name))
         try:
             with session(self._session):
                 result = job.execute_in_process(
                     instance=self._instance,
                     asset_selection=[asset_key(source.name, name) for name in names],
                     run_config={**run_config, **QUIET},
-                    tags={**process_tags(), **REPOSITORY_TAGS},
+                    tags={**process_tags(), **REPOSITORY_TAGS, **(tags or {})},
                     partition_key=partition_key,
                     raise_on_error=False,
                 )
@@ -195,6 +257,17 @@ class _Launcher:
         return known or _failed(
             table_id(source.name, name), "the run ended before this table's turn; see its log in the UI"
         )
+
+
+def _done_before(source: DeclaredSource, name: str) -> SyncReport:
+    """A table that this pass has behind it: nothing was read of it now."""
+    return SyncReport(table=table_id(source.name, name), status=Status.UNCHANGED)
+
+
+def _sizes(source: DeclaredSource) -> dict[str, int]:
+    """Rows as discovery last estimated them."""
+    found = source.snapshot()
+    return {table.name: table.row_estimate for table in found.tables} if found else {}
 
 
 def _failed(table: str, error: str) -> SyncReport:

@@ -12,6 +12,7 @@ import dagster as dg
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import ConfigError
 from import_platform.resources.platform import SourceConfig
+from import_platform.resources.snapshots import Snapshot
 
 
 class DeclaredSource(Protocol):
@@ -25,6 +26,8 @@ class DeclaredSource(Protocol):
 
     @property
     def lacks_discovery(self) -> bool: ...
+
+    def snapshot(self) -> Snapshot | None: ...
 
     def known_tables(self) -> tuple[DeclaredTable, ...]: ...
 

@@ -13,15 +13,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
+def stop_on_signals(elsewhere: Callable[[], bool] | None = None) -> Iterator[Callable[[], bool]]:
     """A function that says whether a signal came since the block began.
 
     The second signal goes to whoever handled signals before (Dagster raises in the middle of the step), so a person can
-    insist. Outside the main thread, where Python delivers no signals, the function stays False.
+    insist. Outside the main thread, where Python delivers no signals, it is what `elsewhere` says, else stays False.
     """
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield requested.is_set
+        yield elsewhere or requested.is_set
         return
     previous: dict[int, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
 

@@ -19,6 +19,8 @@ REPOSITORY_TAGS = {REPOSITORY_LABEL_TAG: f"{SINGLETON_REPOSITORY_NAME}@{CODE_LOC
 """Without them the UI does not count a run as one of a job's, because nothing says which job of that name it was."""
 
 SOURCE_TAG = "import_platform/source"
+PASS_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_pass"
+PASS_TRY_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_pass_try"
 HOST_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_host"
 PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_process"
 """For machines only: the UI would show any other tag at every run."""

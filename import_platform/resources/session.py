@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Session:
     """One caller's view of the runs it starts in its own process; steps add their reports by table id.
 
     `observer` None means that the run's own log is told. `patient` runs wait for a source to come back; a person at a
-    terminal is told at once instead.
+    terminal is told at once instead. `stop` is asked where no signal arrives: in threads beside the main one.
     """
 
     observer: Observer | None = None
@@ -30,6 +30,7 @@ class Session:
     reports: dict[str, SyncReport] = field(default_factory=dict)
     errors: dict[str, ImportPlatformError] = field(default_factory=dict)
     interrupted: bool = False
+    stop: Callable[[], bool] | None = None
 
 
 _current: ContextVar[Session | None] = ContextVar("import_platform_session", default=None)
