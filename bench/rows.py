@@ -124,18 +124,20 @@ def _hex(data: bytes, width: int) -> pa.Array:
 
 def _uuids(numbers: Numbers) -> pa.Array:
     """Text of a 128-bit mix of each number, in the usual form."""
-    words = np.stack(
-        [_mixed(numbers.astype(np.uint64)), _mixed(numbers.astype(np.uint64) + np.uint64(1 << 40))], axis=1
-    )
-    digits = _HEX[words.view(np.uint8)].view("S1").reshape(len(numbers), 32)
-    text = np.full((len(numbers), 36), b"-", dtype="S1")
+    return uuid_text(mixed(numbers.astype(np.uint64)), mixed(numbers.astype(np.uint64) + np.uint64(1 << 40)))
+
+
+def uuid_text(high: Numbers, low: Numbers) -> pa.Array:
+    """UUIDs of two 64-bit words each, whose bytes come in the order of memory."""
+    digits = _HEX[np.stack([high, low], axis=1).view(np.uint8)].view("S1").reshape(len(high), 32)
+    text = np.full((len(high), 36), b"-", dtype="S1")
     for at, start, stop in ((0, 0, 8), (9, 8, 12), (14, 12, 16), (19, 16, 20), (24, 20, 32)):
         text[:, at : at + stop - start] = digits[:, start:stop]
     offsets = np.arange(0, text.size + 1, 36, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(numbers), pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
+    return pa.StringArray.from_buffers(len(high), pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
 
 
-def _mixed(x: Numbers) -> Numbers:
+def mixed(x: Numbers) -> Numbers:
     """splitmix64, a bijection: equal numbers and only they give equal keys."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -74,6 +74,19 @@ def last_versions(keys: pl.DataFrame, primary_key: Sequence[str], cursor: str | 
     return keys.sort(order, nulls_last=False, maintain_order=True).unique(primary_key, keep="last", maintain_order=True)
 
 
+def repeated(keys: pl.DataFrame, primary_key: Sequence[str]) -> Mask:
+    """Rows whose key may come more than once: all those that do, and once in billions another.
+
+    Told by 64-bit hashes, so that the exact and hungry comparison of `last_versions` sees only these rows. Memory: 24
+    bytes a row.
+    """
+    hashes = keys.select(primary_key).hash_rows().to_numpy()
+    ordered = np.sort(hashes)
+    twice = ordered[:-1][ordered[1:] == ordered[:-1]]
+    at = np.searchsorted(twice, hashes)
+    return np.asarray(twice[np.minimum(at, len(twice) - 1)] == hashes) if len(twice) else np.zeros(len(hashes), bool)
+
+
 def ascends(keys: pl.DataFrame, primary_key: Sequence[str]) -> bool:
     """True when the keys come strictly ascending by a single column without nulls: unique, and sorted already.
 

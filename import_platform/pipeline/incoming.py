@@ -84,7 +84,7 @@ class Placing:
             return Incoming(layout, self.count(layout.leaves, layout.interior, keep), None, NONE, {})
         batches: list[pa.RecordBatch] = []
         names: list[pl.Series] = []
-        for batch, leaf in self.batches(layout, keep, sort=False):
+        for batch, leaf in self.batches(layout, keep):
             batches.append(batch)
             names.append(leaf)
         if not batches:
@@ -99,12 +99,12 @@ class Placing:
     def count(self, leaves: Collection[str], interior: Collection[str], keep: Mask | None) -> Counter[str]:
         """Rows per leaf, read from nothing but the columns that place them."""
         layout, found = Layout(frozenset(leaves), frozenset(interior)), Counter[str]()
-        for _, names in self.batches(layout, keep, sort=False, only_placing=True):
+        for _, names in self.batches(layout, keep, only_placing=True):
             found.update(dict(names.value_counts().iter_rows()))
         return found
 
     def batches(
-        self, layout: Layout, keep: Mask | None, *, sort: bool, only_placing: bool = False
+        self, layout: Layout, keep: Mask | None, *, only_placing: bool = False
     ) -> Iterator[tuple[pa.RecordBatch, pl.Series]]:
         """Batches with the leaf of every row; `only_placing` reads no column that does not decide a leaf."""
         identity = self._identity
@@ -118,8 +118,11 @@ class Placing:
             at += raw.num_rows
             if not batch.num_rows:
                 continue
-            names = assigned(identity, batch, layout.leaves, layout.interior)
-            if sort:
-                order = sort_order(pa.Table.from_batches([batch]), names, identity.primary_key)
-                batch, names = batch.take(order.to_arrow()), names.gather(order)
-            yield batch, names
+            yield batch, assigned(identity, batch, layout.leaves, layout.interior)
+
+    def by_leaf(self, batch: pa.RecordBatch, names: pl.Series) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """The rows of each leaf of a batch, in key order."""
+        order = sort_order(pa.Table.from_batches([batch]), names, self._identity.primary_key)
+        ordered = batch.take(order.to_arrow())
+        for leaf, (start, count) in spans_of(names.gather(order)).items():
+            yield leaf, ordered.slice(start, count)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from import_platform.core.arrow import empty_table
 from import_platform.core.deleted import marked
-from import_platform.core.merge import ROW, Mask, ascends, keys_in_bounds, last_versions
+from import_platform.core.merge import ROW, Mask, ascends, keys_in_bounds, last_versions, repeated
 from import_platform.core.splice import NONE, NOTHING, Replaced
 from import_platform.io.key_filter import FILTER_KEYS_MAX, FILTER_ROWS_MAX, KeyFilters, filter_hashes
 from import_platform.io.parquet import read_batches
@@ -30,6 +30,11 @@ PASS_BYTES_MIN = 64 << 10
 
 ROW_BYTES = 17
 """What is remembered of every row of a flush while it is written: its old version's position, its number, a mark."""
+
+
+COPIES = 4
+"""Of the keys of one pass: as read, as joined to one frame, and what sorting, hashing and joining them take (measured
+with UUIDs; Polars keeps what it frees for a while)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class KeyColumns:
 
 
 class FlushKeys:
-    """Keys of the rows of a flush, in the order of the first key column (nulls first).
+    """Keys of the rows of a flush; if they fit into one pass, in the order of the first key column (nulls first).
 
     `count` is the number of rows; `keep` marks those to write, None means all. Memory: `limit_bytes`, and a byte per
     row where some are not to be written.
@@ -74,7 +79,7 @@ class FlushKeys:
         self.hits: dict[str, Hits] = {}
         limit_bytes = max(limit_bytes, PASS_BYTES_MIN)
         every, size_bytes = self._gathered(limit_bytes)
-        self.passes = 1 if every is not None else -(-2 * size_bytes // limit_bytes)
+        self.passes = 1 if every is not None else -(-COPIES * size_bytes // limit_bytes)
         self._only = self._reduced(every) if every is not None else None
         if every is None:
             for _ in self.frames():
@@ -101,7 +106,14 @@ class FlushKeys:
         found: dict[str, list[Hits]] = {path: [] for path, _, _, _ in todo}
         with ThreadPoolExecutor(self._workers, thread_name_prefix="probe") as pool:
             for frame in self.frames():
-                probe = _Probe(self._columns.primary_key, frame, self._filters, inputs, table_path)
+                probe = _Probe(
+                    self._columns.primary_key,
+                    frame,
+                    self._filters,
+                    inputs,
+                    table_path,
+                    is_sorted=self.passes == 1,
+                )
                 for (path, *_), hits in zip(todo, pool.map(probe.file, *zip(*todo, strict=True)), strict=True):
                     found[path].append(hits)
         self.hits.update((path, _united(parts)) for path, parts in found.items())
@@ -112,7 +124,7 @@ class FlushKeys:
         for part in self._parts():
             self.count += part.height
             size_bytes += int(part.estimated_size()) + 4 * part.height
-            if 2 * size_bytes <= limit_bytes:
+            if COPIES * size_bytes <= limit_bytes:
                 parts.append(part)
             else:
                 parts = []
@@ -120,12 +132,15 @@ class FlushKeys:
 
     def _pass(self, number: int) -> pl.DataFrame:
         names = [f"c{i}" for i in range(len(self._columns.primary_key))]
-        parts, at = [self._empty.with_row_index(ROW)], 0
-        for part in self._parts():
-            mine = part.select(names).hash_rows() % self.passes == number
-            parts.append(part.with_row_index(ROW, offset=at).filter(mine))
-            at += part.height
-        return pl.concat(parts)
+        parts, at, types = [self._empty.with_row_index(ROW)], 0, self._empty.schema
+        for batch in self._rows.batches(self._read):
+            mine = numbered(batch, self._columns.primary_key).select(names).hash_rows() % self.passes == number
+            # Filtered by Arrow, which copies; text that Polars has filtered keeps all of its buffers alive.
+            part = self._numbered(batch.filter(mine.to_arrow())).cast(types)
+            rows = pl.Series(ROW, np.flatnonzero(mine.to_numpy()) + at, dtype=pl.UInt32)
+            parts.append(part.insert_column(0, rows))
+            at += batch.num_rows
+        return pl.concat(parts, rechunk=True)
 
     def _parts(self) -> Iterator[pl.DataFrame]:
         types = self._empty.schema
@@ -158,10 +173,15 @@ class FlushKeys:
         names = [f"c{i}" for i in range(len(self._columns.primary_key))]
         last = every
         if not ascends(every, names):
-            last = last_versions(every, names, "cursor" if self._columns.cursor else None)
-            if last.height < every.height:
-                self._lose(every.join(last.select(ROW), on=ROW, how="anti")[ROW])
-            last = last.sort(names[0], nulls_last=False)
+            again = repeated(every, names)
+            if again.any():
+                suspects = every.filter(again)
+                kept = last_versions(suspects, names, "cursor" if self._columns.cursor else None)
+                losers = suspects.join(kept.select(ROW), on=ROW, how="anti")[ROW]
+                self._lose(losers)
+                last = every.filter(~pl.col(ROW).is_in(losers.implode()))
+            if self.passes == 1:
+                last = last.sort(names[0], nulls_last=False)
         if self._columns.deleted is not None:
             self._lose(last.filter("deleted")[ROW])
         return last.select(*names, ROW)
@@ -177,10 +197,18 @@ class _Probe:
     """Looks for the keys of one pass in files, each with its bounds of the first key column."""
 
     def __init__(
-        self, primary_key: Sequence[str], keys: pl.DataFrame, filters: KeyFilters, inputs: Inputs, table_path: str
+        self,
+        primary_key: Sequence[str],
+        keys: pl.DataFrame,
+        filters: KeyFilters,
+        inputs: Inputs,
+        table_path: str,
+        *,
+        is_sorted: bool,
     ) -> None:
         self._primary_key = list(primary_key)
         self._keys = keys
+        self._is_sorted = is_sorted
         self._filters = filters
         self._inputs = inputs
         self._table_path = table_path
@@ -195,7 +223,7 @@ class _Probe:
             if verdict is not None and not verdict.possible:
                 return Hits(NOTHING, was_read=False, filter_bytes=verdict.size_bytes)
             filter_bytes = verdict.size_bytes if verdict is not None else 0
-        keys = keys_in_bounds(self._keys, self._names[0], low, high)
+        keys = keys_in_bounds(self._keys, self._names[0], low, high) if self._is_sorted else self._keys
         types = keys.select(self._names).schema
         positions, found, hashes = [NONE], [NONE], []
         build = self._hashes is not None and rows <= FILTER_ROWS_MAX and not filter_bytes

@@ -33,8 +33,8 @@ from import_platform.pipeline.counting import assigned
 from import_platform.pipeline.growth import Growth, Layout
 from import_platform.pipeline.incoming import Incoming, Placing, Rows
 from import_platform.pipeline.keys import PROBE_BATCH_BYTES, FlushKeys, KeyColumns
-from import_platform.pipeline.leaves import LeafWriters, spans_of
-from import_platform.pipeline.scatter import Scatter, read_ahead
+from import_platform.pipeline.leaves import LeafWriters
+from import_platform.pipeline.scatter import Scatter, buffered_bytes, open_leaves_max, passes_of, read_ahead
 
 DECODE_BATCH_BYTES = 2 << 20
 """Small decoded batches stay in the processor's cache: 16 MB ones took 1.5 times as long and 60 MB more."""
@@ -302,14 +302,26 @@ class Merge:
         assert self._incoming is not None
         token = ("streamed", self._incoming.layout)
         if token not in self._outputs:
-            writers = LeafWriters(self._writer, self._budget.merge_bytes // 2)
-            for batch, names in self._placing.batches(self._incoming.layout, self._keep, sort=True):
-                with self._watch.breathe():
-                    for leaf, (start, count) in spans_of(names).items():
-                        writers.write(leaf, batch.slice(start, count))
-                self._on_rows(batch.num_rows)
-            self._outputs[token] = tuple(writers.close())
+            open_max = open_leaves_max(self._budget, is_local=self._target.store.is_local)
+            pass_of, passes = passes_of(self._incoming.leaves, open_max)
+            written: list[WrittenFile] = []
+            for number in range(passes):
+                written += self._stream_pass(self._incoming.layout, pass_of, number)
+            self._outputs[token] = tuple(written)
         return list(self._outputs[token])
+
+    def _stream_pass(self, layout: Layout, pass_of: Mapping[str, int], number: int) -> list[WrittenFile]:
+        """The rows of as many leaves as may be open at once; the others are staged still and come with another pass."""
+        writers = LeafWriters(self._writer, buffered_bytes(self._budget))
+        leaves = [leaf for leaf, at in pass_of.items() if at == number]
+        for batch, names in self._placing.batches(layout, self._keep):
+            mine = names.is_in(leaves)
+            with self._watch.breathe():
+                for leaf, rows in self._placing.by_leaf(batch.filter(mine.to_arrow()), names.filter(mine)):
+                    writers.write(leaf, rows)
+            if number == 0:
+                self._on_rows(batch.num_rows)
+        return writers.close()
 
     def _writer(self, leaf: str) -> LeafWriter:
         first = self._statistics_first

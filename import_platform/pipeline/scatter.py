@@ -86,7 +86,7 @@ class Scatter:
         self._watch = watch
         self._on_rows = on_rows
         open_max = open_leaves_max(budget, is_local=table.store.is_local)
-        self._pass_of, self._passes = _passes(targets, open_max)
+        self._pass_of, self._passes = passes_of(targets, open_max)
 
     def write(self, paths: Sequence[str]) -> list[WrittenFile]:
         """The finished files; rows of a leaf keep their order within an input."""
@@ -185,7 +185,7 @@ class WriteBehind:
             written.result()
 
 
-def _passes(targets: Sequence[str], open_max: int) -> tuple[dict[str, int], int]:
+def passes_of(targets: Sequence[str], open_max: int) -> tuple[dict[str, int], int]:
     """leaf -> the pass that writes it, and how many there are; neighbours share one, so that sorted inputs do too."""
     ordered = sorted(targets, key=sort_key)
     count = max(1, -(-len(ordered) // open_max))

@@ -1,0 +1,150 @@
+"""`python -m bench.limits [keys] [filters]`: what a budget of 512 MiB must survive.
+
+    keys      20 million rows synced again with every row changed, in random order of their keys
+    filters   100 million UUID keys over 200 leaves; then twice 2,000 changed rows in two leaves, one in a hundred of
+              them moved to another leaf: files probed, filter bytes, no stale copy
+
+Each sync runs in a process of its own on rows that are made as they are read, so that what is measured is ours. A line
+is printed per sync; the exit code is 1 when the lake has another row than it should or a peak is over the budget.
+About 5 GB of scratch and twenty minutes; `--scale 0.01` for a try.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from bench.rows import Numbers, mixed, uuid_text
+from import_platform.core.budget import MIB, budget_of
+from import_platform.core.table import ColumnInfo, DeclaredTable, Granularity, SyncMode, TableInfo, TimePartition
+from import_platform.io.lake import Lake
+from import_platform.io.memory import held_bytes
+from import_platform.pipeline.context import TableContext
+from import_platform.pipeline.sync import sync_table
+from import_platform.sources.protocol import Ceiling, Page, ReadRequest
+
+BUDGET_BYTES = 512 * MIB
+PAGE_ROWS = 100_000
+LEAVES = 200
+MIXED = 2654435761  # odd, so a bijection on 32 bits: keys in no order
+EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
+STAMP = pa.timestamp("us", tz="UTC")
+DAY_MICROS = 86_400_000_000
+NAMES = {"keys": (20_000_000, 2), "filters": (100_000_000, 3)}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A source of one table whose rows follow from their number and `version`, which counts the syncs before."""
+
+    name: str
+    rows: int
+    version: int
+    kind = "made"
+
+    def check(self) -> str:
+        return "rows made up"
+
+    def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
+        key = pa.int64() if self.name == "keys" else pa.string()
+        kinds = {"id": key, "created_at": STAMP, "updated_at": STAMP}
+        columns = tuple(ColumnInfo(name, kind, str(kind), False) for name, kind in kinds.items())
+        return [TableInfo("", "t", columns, ("id",), self.rows, self.rows * 40)]
+
+    def ceiling(self, table: TableInfo, cursor: str) -> Ceiling:
+        return Ceiling((EPOCH + timedelta(days=self.version, hours=23)).isoformat(), settled=True)
+
+    def read(self, request: ReadRequest) -> Iterator[Page]:
+        start = int(request.after["at"]) if request.after else 0
+        numbers = self.changed()
+        for at in range(start, len(numbers), PAGE_ROWS):
+            yield Page(self._batch(numbers[at : at + PAGE_ROWS]), {"at": at + PAGE_ROWS})
+
+    def close(self) -> None: ...
+
+    def changed(self) -> Numbers:
+        if self.name == "keys" or not self.version:
+            return np.arange(self.rows)
+        first = np.arange(0, min(self.rows, LEAVES * 1000), LEAVES) + self.version
+        return np.sort(np.concatenate([first, first + LEAVES // 2]))
+
+    def _batch(self, numbers: Numbers) -> pa.RecordBatch:
+        if self.name == "keys":
+            key, days = pa.array(numbers * MIXED % (1 << 32), pa.int64()), np.zeros(len(numbers), np.int64)
+        else:
+            # In the order in which a database gives its rows, which is that of the key.
+            ordered = numbers.astype(np.uint64) * np.uint64((1 << 64) // self.rows)
+            key, days = uuid_text(ordered.byteswap(), mixed(numbers.astype(np.uint64))), numbers % LEAVES
+            if self.version:
+                days = np.where(numbers // LEAVES % 100 == 0, LEAVES - 1, days)
+        micros = int(EPOCH.timestamp()) * 1_000_000
+        stamps = (micros + days * DAY_MICROS, micros + self.version * DAY_MICROS + numbers)
+        arrays = [key, *(pa.array(stamp, pa.int64()).cast(STAMP) for stamp in stamps)]
+        return pa.RecordBatch.from_arrays(arrays, names=["id", "created_at", "updated_at"])
+
+
+def sync(made: Made, lake: str) -> dict[str, Any]:
+    """One sync, in the process that calls it."""
+    granularity = Granularity.YEAR if made.name == "keys" else Granularity.DAY
+    declared = DeclaredTable("t", SyncMode.INCREMENTAL, "updated_at", ("id",), TimePartition("created_at", granularity))
+    budget = budget_of(BUDGET_BYTES, base_bytes=held_bytes())
+    context = TableContext("s", declared, made, Lake(lake), budget, max_run_seconds=7200)  # type: ignore[arg-type]
+    return sync_table(context).as_json()
+
+
+def is_right(made: Made, lake: str) -> bool:
+    """The lake has as many rows as there are keys, and the changed ones in their new version: so no stale copy."""
+    files = DeltaTable(f"{lake}/s/t").file_uris()
+    since = (EPOCH + timedelta(days=made.version)).isoformat()
+    with duckdb.connect() as connection:
+        found = connection.execute(
+            f"SELECT count(*), count(*) FILTER (updated_at >= '{since}') FROM read_parquet({files})"
+        ).fetchone()
+    return found == (made.rows, len(made.changed()))
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.limits")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(NAMES)}; all by default")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of rows")
+    parser.add_argument("--scratch", type=Path)
+    options = parser.parse_args(arguments)
+    good = True
+    for name in options.names or list(NAMES):
+        rows, syncs = NAMES[name]
+        with tempfile.TemporaryDirectory(prefix=f"bench-limits-{name}-", dir=options.scratch) as lake:
+            for version in range(syncs):
+                made = Made(name, int(rows * options.scale), version)
+                with multiprocessing.get_context("spawn").Pool(1) as process:
+                    report = process.apply(sync, (made, lake))
+                right = is_right(made, lake)
+                good = good and right and report["peak_memory_bytes"] <= BUDGET_BYTES
+                _say(name, version, report, right=right)
+    return 0 if good else 1
+
+
+def _say(name: str, version: int, report: dict[str, Any], *, right: bool) -> None:
+    counts = {key: report[key] for key in ("files_considered", "files_probed", "files_removed", "files_added")}
+    sys.stdout.write(
+        f"{name} sync {version}: {report['rows_read']:,} rows in {report['seconds']:.1f} s,"
+        f" peak {report['peak_memory_bytes'] / 1e6:.0f} MB of {BUDGET_BYTES / 1e6:.0f},"
+        f" {json.dumps(counts)}, filters {report['filter_bytes'] / 1e6:.1f} MB, {'right' if right else 'WRONG ROWS'}\n"
+    )
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
