@@ -173,6 +173,9 @@ class TableYaml(_Yaml):
     mask: dict[Column, Literal["hash", "redact"]] | None = Field(
         None, description="column: hash (its SHA-256) or redact, before anything of it is stored"
     )
+    lookback: Annotated[StrictStr, Field(pattern="^[0-9]{1,9}[smhd]?$")] | None = Field(
+        None, description="how far behind the cursor every sync reads again: 30m, 2h, 7d, or a number for numbers"
+    )
     deleted: Column | None = Field(
         None, description="soft-delete column: rows where it is true, or holds any time or text, go away in the lake"
     )
@@ -194,6 +197,7 @@ class TableYaml(_Yaml):
             deleted=self.deleted,
             where=self.where,
             reconcile=self.reconcile,
+            lookback=self.lookback,
             choice=ColumnChoice(
                 tuple(self.columns.include) if self.columns and self.columns.include else None,
                 tuple(self.columns.exclude or ()) if self.columns else (),

@@ -15,6 +15,7 @@ import pyarrow as pa
 from import_platform.core.choose_partition import choose_partition, created_column, is_instant
 from import_platform.core.column_range import check_partition_column, polars_type
 from import_platform.core.columns import check_masks, narrowed, stored_names
+from import_platform.core.cursor import looked_back
 from import_platform.core.table import (
     PARTITION_COLUMN,
     ColumnInfo,
@@ -64,6 +65,7 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo, *, in_lake: C
         ConfigError: the declaration asks for what the table does not have, or the table cannot be stored as it is.
     """
     _check_columns(info)
+    info = _with_synthetic(declared, info)
     info = _chosen_columns(declared, info)
     primary_key, key_reason = _primary_key(declared, info)
     sync, cursor, sync_reason = _sync(declared, info, primary_key)
@@ -86,7 +88,28 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo, *, in_lake: C
         deleted=deleted,
         choice=declared.choice,
         renamed=renamed,
+        lookback=_lookback(declared, info, sync, cursor),
     )
+
+
+def _lookback(declared: DeclaredTable, info: TableInfo, sync: SyncMode, cursor: str | None) -> str | None:
+    if declared.lookback is None or sync is SyncMode.FULL_REFRESH or cursor is None:
+        return None
+    if sync is SyncMode.APPEND:
+        raise ConfigError(
+            "an append cannot look back, because rows that it reads again would be stored twice",
+            table=info.name_in_lake,
+            remedy="Declare primary_key: and sync: incremental, or leave lookback out.",
+        )
+    dtype = _column(info, cursor, role="cursor").type
+    sample = "2000-01-01T00:00:00.000000Z" if pa.types.is_timestamp(dtype) else "0"
+    looked_back("2000-01-01" if pa.types.is_date(dtype) else sample, declared.lookback, dtype)
+    return declared.lookback
+
+
+def _with_synthetic(declared: DeclaredTable, info: TableInfo) -> TableInfo:
+    found = [column for column in info.synthetic if column.name == declared.cursor and info.column(column.name) is None]
+    return replace(info, columns=(*info.columns, *found))
 
 
 def _check_columns(info: TableInfo) -> None:

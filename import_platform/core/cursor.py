@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import re
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -56,6 +57,33 @@ def decode(text: CursorValue, dtype: pa.DataType) -> Any:
     if pa.types.is_decimal(dtype):
         return Decimal(text)
     return text
+
+
+def looked_back(value: CursorValue, by: str, dtype: pa.DataType) -> CursorValue:
+    """An earlier cursor value: `by` is a number with s, m, h or d for times and dates, a plain number for numbers.
+
+    Raises:
+        ConfigError: values of this type cannot be counted back from like this.
+    """
+    match = _LOOKBACK.fullmatch(by)
+    known = decode(value, dtype)
+    if match is not None and isinstance(known, date) and match[2]:
+        span = timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+        span = span if isinstance(known, datetime) else timedelta(days=-(-span // timedelta(days=1)))
+        floor = known.min.replace(tzinfo=known.tzinfo) if isinstance(known, datetime) else date.min
+        return encode(known - span if known - floor > span else floor, dtype)
+    if match is not None and isinstance(known, (int, Decimal)) and not match[2]:
+        return encode(known - int(match[1]), dtype)
+    raise ConfigError(
+        "the lookback does not go with the type of the cursor",
+        lookback=by,
+        type=str(dtype),
+        remedy="Write 30m, 2h or 7d for times and dates, a plain number for numbers.",
+    )
+
+
+_LOOKBACK = re.compile(r"([0-9]{1,9})([smhd]?)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def later(a: CursorValue | None, b: CursorValue | None, dtype: pa.DataType) -> CursorValue | None:

@@ -106,7 +106,7 @@ class TableInfo:
     `where` narrows every read and count to the rows that meet a condition.
     `cursors` are the columns by which the source can give changes only; None: by any. Columns of a `sampled` table are
     those seen so far, and a read may meet more or wider ones (`sources.protocol.ColumnsGrew`). `deleted` is the column
-    by which the source itself marks rows that went away.
+    by which the source itself marks rows that went away. A `synthetic` column is read only where it is the cursor.
     """
 
     schema: str
@@ -120,6 +120,7 @@ class TableInfo:
     cursors: tuple[str, ...] | None = None
     sampled: bool = False
     deleted: str | None = None
+    synthetic: tuple[ColumnInfo, ...] = ()
 
     @property
     def name_in_lake(self) -> str:
@@ -148,7 +149,8 @@ class DeclaredTable:
 
     `partition_max_bytes` None is the platform's own limit; a `pinned` table is split and merged back by hand only.
     `deleted` is the soft-delete column: rows that it marks go away in the lake. `where` is a condition in the
-    source's own SQL; `reconcile` the cron of comparisons with the source.
+    source's own SQL; `reconcile` the cron of comparisons with the source. `lookback` is how far behind its cursor
+    value every sync reads again (`core.cursor.looked_back`).
     """
 
     name: str
@@ -164,6 +166,7 @@ class DeclaredTable:
     choice: ColumnChoice = ColumnChoice()
     where: str | None = None
     reconcile: str | None = None
+    lookback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,7 @@ class TableSpec:
     deleted: str | None = None
     choice: ColumnChoice = ColumnChoice()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    lookback: str | None = None
 
     @property
     def id(self) -> str:

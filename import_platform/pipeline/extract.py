@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from import_platform.core.cursor import decode
+from import_platform.core.cursor import CursorValue, decode, looked_back
 from import_platform.core.hashing import key_hashes
 from import_platform.core.known import Known
 from import_platform.core.layout import column_range
@@ -38,7 +38,9 @@ def read_request(table: OpenTable, attempt: Attempt, state: TableState, after: T
     window = None
     if attempt.kind in (AttemptKind.INCREMENTAL, AttemptKind.APPEND) and spec.cursor is not None:
         merges = attempt.kind is AttemptKind.INCREMENTAL
-        window = CursorWindow(spec.cursor, attempt.after, attempt.ceiling, inclusive=not state.settled, merges=merges)
+        since = attempt.after if attempt.after is None else _looked_back(table, attempt.after)
+        again = not state.settled or spec.lookback is not None
+        window = CursorWindow(spec.cursor, since, attempt.ceiling, inclusive=again, merges=merges)
     elif spec.sync is SyncMode.APPEND and spec.cursor is not None and attempt.ceiling is not None:
         # Rows past the ceiling are the next append's: read now, they would come twice.
         window = CursorWindow(spec.cursor, None, attempt.ceiling)
@@ -57,6 +59,12 @@ def read_request(table: OpenTable, attempt: Attempt, state: TableState, after: T
         page_bytes=budget.page_bytes,
         row_bytes_max=budget.row_bytes_max,
     )
+
+
+def _looked_back(table: OpenTable, value: CursorValue) -> CursorValue:
+    spec = table.spec
+    column = spec.info.column(spec.cursor) if spec.cursor is not None else None
+    return value if spec.lookback is None or column is None else looked_back(value, spec.lookback, column.type)
 
 
 @dataclass

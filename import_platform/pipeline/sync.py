@@ -31,8 +31,8 @@ from import_platform.pipeline.backfill import BackfillFlush
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.flush import Flush, RangeChanged
-from import_platform.pipeline.keys import ROW_BYTES
 from import_platform.pipeline.incidents import record_failure, record_success
+from import_platform.pipeline.keys import ROW_BYTES
 from import_platform.pipeline.replace_range import range_files
 from import_platform.pipeline.sampled import as_staged, grown
 from import_platform.pipeline.turns import Turns
@@ -323,4 +323,4 @@ class _Sync:
         if self.kind is AttemptKind.APPEND and spec.cursor is not None and ceiling.value != state.cursor:
             column = spec.info.column(spec.cursor)
             return column is not None and later(ceiling.value, state.cursor, column.type) == state.cursor
-        return state.settled and ceiling.value == state.cursor
+        return state.settled and ceiling.value == state.cursor and spec.lookback is None

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def filtered(relation_sql: str, condition: str | None) -> str:
+def filtered(relation_sql: str, condition: str | None, *, besides: str = "") -> str:
     """The relation, or its rows that meet a condition of the owner's in the source's own SQL.
 
-    A statement cannot end in it, and a comment at its end reaches no further than its line.
+    `besides` names columns that `*` leaves out. A statement cannot end in the condition, and a comment at its end
+    reaches no further than its line.
     """
-    return relation_sql if condition is None else f"(SELECT * FROM {relation_sql} AS t WHERE ({condition}\n))"
+    return (
+        relation_sql if condition is None else f"(SELECT t.*{besides} FROM {relation_sql} AS t WHERE ({condition}\n))"
+    )
 
 
 def where(conditions: Sequence[str]) -> str:

@@ -14,7 +14,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from import_platform.core.layout import ColumnRange
 from import_platform.core.rejected import RejectedRow
+from import_platform.core.table import Granularity, TimePartition
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.duckdb import DuckdbSource
 from import_platform.sources.protocol import TokenExpired
@@ -185,3 +187,16 @@ def test_what_is_no_duckdb_file_is_a_sentence(tmp_path: Path) -> None:
         DuckdbSource({"path": str(tmp_path / "x")}).check()
     with pytest.raises(ConfigError, match="no such DuckDB file"):
         DuckdbSource({"path": str(tmp_path / "y")}).check()
+
+
+def test_a_condition_narrows_every_read_and_count(file: File) -> None:
+    file.execute("CREATE TABLE t AS SELECT i, DATE '2024-01-01' + i::INTEGER AS day FROM range(100) r(i)")
+    info = replace(info_of(file.source, "t"), where="i < 10 -- few")
+    assert len(rows_of(file.source.read(request(info)))) == 10
+    assert file.source.count(info) == 10
+    assert file.source.bucket_counts(info, [ColumnRange(None, None, None)], timeout_seconds=9) == [10]
+    partition = TimePartition("day", Granularity.DAY)
+    assert len(file.source.base_keys(info, partition, limit=99, timeout_seconds=9) or ()) == 10
+    ceiling = file.source.ceiling(info, "i")
+    assert ceiling is not None
+    assert ceiling.value == "9"

@@ -44,6 +44,12 @@ class DuckTable:
     rows: int
     columns: tuple[DuckColumn, ...]
     key: tuple[str, ...]
+    where: str | None = None
+
+    @property
+    def only(self) -> list[str]:
+        """The condition that narrows every read and count, in a line of its own lest it end in a comment."""
+        return [] if self.where is None else [f"({self.where}\n)"]
 
     @property
     def sql(self) -> str:

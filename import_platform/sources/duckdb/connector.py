@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class DuckdbSource:
 
     kind = "duckdb"
     reads_ahead = True
+    takes_where = True
 
     def __init__(self, connection: Mapping[str, Any]) -> None:
         self._path = Path(str(connection["path"])).expanduser()
@@ -78,7 +80,7 @@ class DuckdbSource:
                     remedy="Choose another cursor column or sync: full_refresh.",
                 )
             largest = expression(column.declared, f"max({column.sql})")
-            value = session.rows(f"SELECT {largest} FROM {found.sql}")[0][0]
+            value = session.rows(f"SELECT {largest} FROM {found.sql}{where(found.only)}")[0][0]
         if value is None:
             return None
         if pa.types.is_timestamp(dtype):
@@ -97,7 +99,8 @@ class DuckdbSource:
     def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
         with self._table(table, timeout_seconds=timeout_seconds) as (session, found):
             counts = [f"count(*) FILTER (WHERE {range_sql(found, one) or 'true'})" for one in range_]
-            return [int(n) for n in session.rows(f"SELECT {', '.join(counts)} FROM {found.sql}")[0]] if counts else []
+            sql = f"SELECT {', '.join(counts)} FROM {found.sql}{where(found.only)}"
+            return [int(n) for n in session.rows(sql)[0]] if counts else []
 
     def base_keys(
         self, table: TableInfo, partition: PartitionSpec, *, limit: int, timeout_seconds: float
@@ -134,4 +137,4 @@ class DuckdbSource:
                     table=table.name,
                     remedy="Run `import-platform tables` to see what it offers.",
                 )
-            yield session, found[0]
+            yield session, replace(found[0], where=table.where)

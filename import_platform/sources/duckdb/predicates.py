@@ -8,7 +8,7 @@ from import_platform.core.column_range import TIME_MAX, TIME_MIN, check_partitio
 from import_platform.core.layout import ALL, NULL, ColumnRange, can_push_down
 from import_platform.core.leaf import NUMBER_MAX
 from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec, TimePartition
-from import_platform.sources.clauses import range_condition, window_condition
+from import_platform.sources.clauses import range_condition, where, window_condition
 from import_platform.sources.duckdb.catalog import DuckColumn, DuckTable
 from import_platform.sources.duckdb.types import arrow_type, literal
 from import_platform.sources.protocol import CursorWindow
@@ -23,7 +23,7 @@ _FORMATS = {
 
 def conditions(table: DuckTable, window: CursorWindow | None, range_: ColumnRange | None = None) -> list[str]:
     found = [window_sql(table, window), range_sql(table, range_)]
-    return [condition for condition in found if condition is not None]
+    return [*table.only, *(condition for condition in found if condition is not None)]
 
 
 def window_sql(table: DuckTable, window: CursorWindow | None) -> str | None:
@@ -57,14 +57,14 @@ def range_sql(table: DuckTable, range_: ColumnRange | None) -> str | None:
 def base_key_sql(table: DuckTable, partition: PartitionSpec, *, limit: int) -> str | None:
     """A statement that gives at most limit + 1 names, or None for text columns."""
     if isinstance(partition, HashPartition):
-        return f"SELECT '{ALL}' FROM (SELECT 1 FROM {table.sql} LIMIT 1)"
+        return f"SELECT '{ALL}' FROM (SELECT 1 FROM {table.sql}{where(table.only)} LIMIT 1)"
     column = table.column(partition.column)
     dtype = arrow_type(column.declared)
     check_partition_column(partition, polars_type(dtype))
     if not can_push_down(dtype):
         return None
     name = _instant_name(column, partition) if isinstance(partition, TimePartition) else _number_name(column, partition)
-    return f"SELECT DISTINCT coalesce({name}, '{NULL}') FROM {table.sql} LIMIT {limit + 1}"
+    return f"SELECT DISTINCT coalesce({name}, '{NULL}') FROM {table.sql}{where(table.only)} LIMIT {limit + 1}"
 
 
 def _instant_name(column: DuckColumn, partition: TimePartition) -> str:

@@ -11,7 +11,7 @@ from import_platform.errors import SourceRejected
 from import_platform.sources.clauses import filtered
 from import_platform.sources.postgres.session import Transaction
 from import_platform.sources.postgres.sql import literal, relation, text_array
-from import_platform.sources.postgres.types import PgType
+from import_platform.sources.postgres.types import ROW_VERSION, PgType
 
 TABLES = ("r", "p", "m")
 """Found by themselves: tables, partitioned tables, materialized views. Views and foreign tables only when named."""
@@ -50,11 +50,18 @@ class PgTable:
 
     @property
     def sql(self) -> str:
-        return filtered(relation(self.schema, self.name), self.where)
+        besides = "".join(f", t.{column.name}" for column in self.synthetic)
+        return filtered(relation(self.schema, self.name), self.where, besides=besides)
+
+    @property
+    def synthetic(self) -> tuple[PgColumn, ...]:
+        """Columns that nobody made: what a table without a column of changes can be followed by."""
+        kind = PgType("pg_catalog", ROW_VERSION, declared="xid", castable="int8", kind="b", category="N")
+        return (PgColumn(ROW_VERSION, kind, not_null=True, toastable=False),) if self.kind in ("r", "p") else ()
 
     def column(self, name: str) -> PgColumn:
         """Raises SourceRejected when the table has no such column (any more)."""
-        for column in self.columns:
+        for column in (*self.columns, *self.synthetic):
             if column.name == name:
                 return column
         raise SourceRejected(

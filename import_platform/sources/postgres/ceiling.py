@@ -10,6 +10,8 @@ now (a row stamped in the future would let the sync pass by every row stamped un
 - Prepared transactions count from when they were prepared, less an hour, because their start is not recorded.
 - Without pg_read_all_stats other users' starts are hidden; while such a session is inside a transaction (it holds a
   lock of its own virtual transaction) the ceiling is fifteen minutes ago.
+- A uuid of version 7 holds the time of its making, and is held back alike.
+- The row version `xmin` needs none of this: it is complete below the oldest transaction that is still under way.
 - A naive timestamp may have been stamped in UTC or in the server's zone: the earlier of both readings is taken.
 """
 
@@ -22,7 +24,7 @@ from import_platform.errors import ConfigError
 from import_platform.sources.postgres.catalog import PgColumn, PgTable
 from import_platform.sources.postgres.session import APPLICATION_NAME, Transaction
 from import_platform.sources.postgres.sql import column_reference, literal, source
-from import_platform.sources.postgres.types import arrow_type, cursor_expression, expression
+from import_platform.sources.postgres.types import ROW_VERSION, arrow_type, cursor_expression, expression
 from import_platform.sources.protocol import Ceiling
 
 _SETTLED_AFTER = "1 second"
@@ -31,6 +33,10 @@ _SETTLED_AFTER = "1 second"
 
 def find_ceiling(transaction: Transaction, table: PgTable, column: PgColumn) -> Ceiling | None:
     dtype = arrow_type(column.type)
+    if column.name == ROW_VERSION:
+        # Below a snapshot's xmin every transaction has ended, so nothing can appear there any more.
+        sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::int8 - 1 AS value"
+        return Ceiling(str(transaction.rows(sql)[0]["value"]), settled=True)
     if not (
         pa.types.is_timestamp(dtype)
         or pa.types.is_date(dtype)
@@ -44,11 +50,28 @@ def find_ceiling(transaction: Transaction, table: PgTable, column: PgColumn) -> 
             type=str(dtype),
             remedy="Choose another cursor column or sync: full_refresh.",
         )
+    if column.type.builtin and column.type.name == "uuid":
+        return _of_uuids(transaction, table, column)
     if not (pa.types.is_timestamp(dtype) or pa.types.is_date(dtype)):
         largest = f"max({cursor_expression(column.type, column_reference(column.name))})"
         row = transaction.rows(f"SELECT {expression(column.type, largest)}::text AS value{source(table.sql)}")[0]
         return None if row["value"] is None else Ceiling(cursor.encode(_python(row["value"], dtype), dtype))
     return _of_instants(transaction, table, column, dtype)
+
+
+def _of_uuids(transaction: Transaction, table: PgTable, column: PgColumn) -> Ceiling | None:
+    """A uuid of version 7 begins with the millisecond of its making, so the oldest open transaction bounds it too."""
+    reference = column_reference(column.name)
+    began = f"SELECT floor(extract(epoch FROM bound) * 1000)::int8 FROM ({_OPEN}) AS o"
+    rows = transaction.rows(
+        f"SELECT {reference}::text AS value, ({began}) AS ms"
+        f"{source(table.sql, [f'{reference} IS NOT NULL'])} ORDER BY {reference} DESC LIMIT 1"
+    )
+    if not rows:
+        return None
+    largest, digits = str(rows[0]["value"]), f"{int(rows[0]['ms']):012x}"
+    first = f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"
+    return Ceiling(min(largest, first) if largest[14] == "7" else largest)
 
 
 def _of_instants(transaction: Transaction, table: PgTable, column: PgColumn, dtype: pa.DataType) -> Ceiling | None:

@@ -95,6 +95,7 @@ def _table_info(table: PgTable, rows: int, statistics: _Statistics, *, default: 
         row_estimate=rows,
         bytes_estimate=table.bytes,
         default_schema=default,
+        synthetic=tuple(column_info(column) for column in table.synthetic),
     )
 
 

@@ -29,6 +29,8 @@ from import_platform.sources.postgres.sql import column_reference
 
 DECIMAL_PRECISION_MAX = 38
 TIMESTAMP = pa.timestamp("us", "UTC")
+ROW_VERSION = "xmin"
+"""A column that every table has, given where it is the cursor: the transaction that wrote the row, as int64."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,14 @@ _RULES: dict[str, tuple[pa.DataType, str]] = {
     "bytea": (pa.binary(), "{c}"),
     "oid": (pa.int64(), "{c}::int8"),
     "xid": (pa.int64(), "{c}::text::int8"),
+    ROW_VERSION: (
+        pa.int64(),
+        # The 32 bits of xmin in the 64 of transaction numbers: the greatest that is not in the future. A row that was
+        # frozen four billion transactions ago looks younger than it is, so it is read again, never left out.
+        "(({now}) - ((({now}) - {{c}}::text::int8) & 4294967295))".format(
+            now="SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8"
+        ),
+    ),
     "cid": (pa.int64(), "{c}::text::int8"),
 }
 
@@ -146,6 +156,8 @@ def has_native_order(column: PgType) -> bool:
 
 def cursor_expression(column: PgType, reference: str) -> str:
     """What a cursor column is compared by. Text goes by its bytes: the order that Python and the lake use too."""
+    if column.name == ROW_VERSION:
+        return expression(column, reference)
     return f'({reference}::text) COLLATE "C"' if is_text(column) else reference
 
 
