@@ -105,11 +105,37 @@ def _text(array: pa.Array) -> pa.Array:
     """One text per value whatever the type: digits, ISO 8601 in UTC with microseconds, true and false, hex of bytes."""
     if pa.types.is_timestamp(array.type):
         return pc.strftime(array.cast(INSTANT), format=_INSTANT_TEXT)
-    if pa.types.is_decimal(array.type):  # Arrow would write small ones with an exponent
+    if pa.types.is_decimal128(array.type):  # Arrow would write small ones with an exponent
         return _series(array).cast(pl.String).to_arrow().cast(pa.string())
     if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
         return _series(array).bin.encode("hex").to_arrow().cast(pa.string())
+    if pa.types.is_nested(array.type):
+        return _json(array)
+    if pa.types.is_duration(array.type):
+        return _iso_duration(array)
     return array.cast(pa.string())
+
+
+def _json(array: pa.Array) -> pa.Array:
+    """JSON text of lists, structs and maps, whose entries are `{"key": .., "value": ..}` in a list."""
+    wrapped = pl.DataFrame({"v": pl.from_arrow(array)}).to_struct("row").struct.json_encode()
+    inner = wrapped.str.slice(len('{"v":')).str.head(-1)
+    return inner.set(_series(array).is_null(), None).to_arrow().cast(pa.string())
+
+
+def _iso_duration(array: pa.Array) -> pa.Array:
+    """ISO 8601 in seconds: `PT93784.5S`, `-PT1S`."""
+    micros = _series(array.cast(pa.duration("us")).cast(pa.int64()))
+    digits = micros.abs().cast(pl.String).str.zfill(7)
+    fraction = digits.str.slice(-6).str.strip_chars_end("0")
+    parts = pl.DataFrame({"s": micros < 0, "whole": digits.str.head(-6), "part": fraction})
+    text = pl.concat_str(
+        pl.when("s").then(pl.lit("-PT")).otherwise(pl.lit("PT")),
+        "whole",
+        pl.when(pl.col("part") == "").then(pl.lit("")).otherwise(pl.concat_str(pl.lit("."), "part")),
+        pl.lit("S"),
+    )
+    return parts.select(text).to_series().to_arrow().cast(pa.string())
 
 
 def fitted(array: pa.Array, stored: pa.DataType) -> tuple[pa.Array, pa.Array | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from import_platform.core.lattice import is_readable_as, join, kind
+from import_platform.core.lattice import DECIMAL_DIGITS_MAX, is_readable_as, join, kind
 from import_platform.core.table import SchemaPolicy
 from import_platform.errors import ConfigError
 
@@ -111,7 +111,8 @@ def stored_schema(source: pa.Schema) -> pa.Schema:
 def lake_type(dtype: pa.DataType) -> pa.DataType:
     """The type that values are stored in: Delta has one text, one binary and one timestamp type, no unsigned.
 
-    A timestamp without zone is taken as UTC: its own Delta type (timestampNtz) is a table feature that not every reader
+    Nested values are JSON text; a time of day, a duration and a decimal that Delta cannot hold are text too. A
+    timestamp without zone is taken as UTC: its own Delta type (timestampNtz) is a table feature that not every reader
     has. Finer than a microsecond does not fit; the cast says so.
     """
     if pa.types.is_timestamp(dtype):
@@ -125,6 +126,8 @@ def lake_type(dtype: pa.DataType) -> pa.DataType:
 
 _STORED = (
     (lambda t: pa.types.is_large_string(t) or pa.types.is_string_view(t) or pa.types.is_null(t), pa.string()),
+    (lambda t: pa.types.is_nested(t) or pa.types.is_time(t) or pa.types.is_duration(t), pa.string()),
+    (lambda t: pa.types.is_decimal(t) and not (0 <= t.scale <= t.precision <= DECIMAL_DIGITS_MAX), pa.string()),
     (lambda t: pa.types.is_large_binary(t) or pa.types.is_binary_view(t), pa.binary()),
     (pa.types.is_fixed_size_binary, pa.binary()),
     (pa.types.is_date64, pa.date32()),

@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 
 from import_platform.core.lattice import fitted, is_readable_as, join, kind, widened
+from import_platform.core.schema import lake_type
 
 INSTANT = pa.timestamp("us", "UTC")
 VALUES = {
@@ -143,3 +144,22 @@ def test_a_decimal_that_needs_more_than_38_digits_becomes_text():
 )
 def test_old_files_stay_only_where_every_reader_takes_them(file, table, answer):
     assert is_readable_as(file, table) is answer
+
+
+@pytest.mark.parametrize(
+    ("array", "texts"),
+    [
+        (pa.array([[1, None], [], None]), ["[1,null]", "[]", None]),
+        (pa.array([{"a": 1, "b": 'x"y'}, None]), ['{"a":1,"b":"x\\"y"}', None]),
+        (pa.array([[{"a": [True]}]]), ['[{"a":[true]}]']),
+        (pa.array([time(12, 34, 56, 789000), None], pa.time64("us")), ["12:34:56.789000", None]),
+        (
+            pa.array([timedelta(hours=26, seconds=1.5), -timedelta(microseconds=1), timedelta(0), None]),
+            ["PT93601.5S", "-PT0.000001S", "PT0S", None],
+        ),
+        (pa.array([Decimal("1" * 40 + ".5"), None], pa.decimal256(60, 2)), ["1" * 40 + ".50", None]),
+    ],
+)
+def test_what_delta_has_no_type_for_is_text_by_a_stated_rule(array, texts):
+    assert lake_type(array.type) == pa.string()
+    assert widened(array, pa.string()).to_pylist() == texts
