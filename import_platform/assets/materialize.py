@@ -15,11 +15,13 @@ import dagster as dg
 from import_platform.assets.failure import for_unexpected, retry_or_failure
 from import_platform.assets.metadata import added, asked_metadata, sync_metadata
 from import_platform.assets.partitions import record_partitions
+from import_platform.core.repartition import RepartitionRecord
 from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import ImportPlatformError
 from import_platform.pipeline.context import TableContext
 from import_platform.pipeline.inspect import TableStatus, table_status
+from import_platform.pipeline.repartition import read_record
 from import_platform.pipeline.sync import backfill_table, sync_table
 from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import table_id
@@ -31,13 +33,17 @@ from import_platform.resources.session import UNLIMITED_SECONDS, Session, curren
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step hands to Dagster for the table as a whole; a status is None while the lake has no such table."""
+    """What a step hands to Dagster for the table as a whole; a status is None while the lake has no such table.
+
+    `record` says what repartitions found out, where a leaf is over the limit.
+    """
 
     report: SyncReport
     before: TableStatus | None
     after: TableStatus | None
     metadata: dict[str, Any]
     partition_max_bytes: int
+    record: RepartitionRecord | None = None
 
 
 def materialize_table(
@@ -56,7 +62,7 @@ def materialize_table(
     """
     session, name = current_session(), table_id(config.name, declared.name)
     tag_run(context.instance, context.run)
-    with translated(context, session, name), stop_on_signals(session.stop) as stop:
+    with translated(context, session, name), stop_on_signals() as stop:
         lake, limit_bytes = platform.lake(), partition_max_bytes(declared)
         before = table_status(lake, config.name, declared.name)
         # A backfill that ended early would leave its partition shown as loaded; it holds up nothing but its own table.
@@ -79,7 +85,9 @@ def materialize_table(
     )
     if after is not None and len(keys) == 1:
         metadata |= asked_metadata(after, keys[0], limit_bytes=limit_bytes)
-    return Outcome(report, before, after, metadata, limit_bytes)
+    over = after is not None and any(leaf.bytes > limit_bytes for leaf in after.leaves.values())
+    record = read_record(lake.store, lake.table_path(config.name, declared.name)) if over else None
+    return Outcome(report, before, after, metadata, limit_bytes, record)
 
 
 def _work(table: TableContext, keys: Sequence[str], *, full_refresh: bool) -> SyncReport:

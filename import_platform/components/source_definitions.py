@@ -123,8 +123,10 @@ def _dressing(config: SourceConfig, table: DeclaredTable, origin: Origin | None,
 
 
 def _verdicts(outcome: Outcome) -> list[table_checks.Verdict]:
-    limit_bytes = outcome.partition_max_bytes
-    return table_checks.verdicts(outcome.report, outcome.before, outcome.after, partition_max_bytes=limit_bytes)
+    limit_bytes, record = outcome.partition_max_bytes, outcome.record
+    return table_checks.verdicts(
+        outcome.report, outcome.before, outcome.after, partition_max_bytes=limit_bytes, record=record
+    )
 
 
 def _results(key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckResult]:

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from import_platform.checks.table_checks import as_evaluation, as_result, specs, verdicts
+from import_platform.core.repartition import FAILURES_MAX, RepartitionRecord
 from import_platform.core.report import SyncReport
 from import_platform.pipeline.inspect import LeafStatus
 
@@ -44,6 +45,25 @@ def test_a_rejected_row_is_told(count, passed):
 @pytest.mark.parametrize(("leaves", "passed"), [({}, True), ({"a": 100, "b": 3}, True), ({"a": 1, "b": 101}, False)])
 def test_a_partition_over_the_limit_is_told(leaves, passed):
     assert _passed(None, _status(1, **leaves))["partitions_fit"] is passed
+
+
+@pytest.mark.parametrize(
+    ("record", "passed", "severity", "sentence"),
+    [
+        (None, False, "WARN", "has it split"),
+        (RepartitionRecord(failures=FAILURES_MAX - 1), False, "WARN", "has it split"),
+        (RepartitionRecord(failures=FAILURES_MAX), False, "ERROR", "5 repartitions failed"),
+        (RepartitionRecord(unsplittable={"b": 90}), True, "WARN", "of one key only"),
+        (RepartitionRecord(unsplittable={"b": 90}, failures=FAILURES_MAX), True, "WARN", "of one key only"),
+    ],
+)
+def test_a_partition_that_nobody_will_split_any_more_is_an_error(record, passed, severity, sentence):
+    report, after = SyncReport("shop/orders"), _status(1, a=1, b=101)
+    *_, fit = verdicts(report, None, after, partition_max_bytes=100, record=record)
+    assert (fit.passed, as_result(fit, KEY).severity.name, as_evaluation(fit, KEY).severity.name) == (
+        passed, severity, severity,
+    )  # fmt: skip
+    assert sentence in fit.sentence
 
 
 def test_every_spec_has_its_verdict_and_a_failed_one_is_a_warning():

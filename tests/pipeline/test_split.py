@@ -1,4 +1,6 @@
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -146,6 +148,28 @@ def test_a_leaf_of_one_key_is_unsplittable_and_stays_as_it_is(synced):
     assert plan.unsplittable
     assert split(table, "2025-01", limit_bytes=1) == Relayouted()
     assert table.version == 0
+
+
+def test_whoever_reads_during_splits_and_merges_back_sees_every_row_once(synced):
+    """Others delete the table and copy it back, and whoever asks in between finds none, or half of it."""
+    table = synced(rows(range(1000)))
+    table.sync()
+    ended, seen = threading.Event(), []
+
+    def read():
+        while not ended.is_set():
+            frame = pl.read_delta(table.uri)
+            seen.append((frame.height, frame["id"].n_unique()))
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        for _ in range(4):
+            split(table, "2025-01", limit_bytes=2000)
+            coarsen(in_lake(table), "2025-01", budget=ROOMY)
+        ended.set()
+        reading.result()
+    assert len(seen) >= 3
+    assert set(seen) == {(1000, 1000)}
 
 
 def test_a_leaf_within_the_limit_is_left_alone(synced):

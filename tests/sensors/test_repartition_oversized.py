@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import time
 import uuid
@@ -123,6 +124,38 @@ def test_a_failing_table_pauses_and_is_given_up_at_last(lake, look):
     requests, reasons = look(large, memory=memory, now=NOW + timedelta(days=300))
     assert requests == []
     assert "5 attempts failed" in reasons["s/large"]
+
+
+def test_runs_that_a_deployment_killed_are_no_reason_to_split(lake, look, shared_instance):
+    """Others take a run that vanished for one that ran out of memory, and split a healthy table after every release."""
+    table, memory = lake.table("healthy", {"2025-01-01": LIMIT}), Memory()
+    for status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):
+        for _ in range(10):
+            run = dg.DagsterRun(
+                job_name="sync_s", run_id=str(uuid.uuid4()), status=status,
+                asset_selection=frozenset({dg.AssetKey(["s", "healthy"])}),
+                tags={"dagster/failure_reason": "RUN_EXCEPTION", "dagster/will_retry": "false"},
+            )  # fmt: skip
+            shared_instance.add_run(run)
+    for hours in range(0, 48, 8):
+        assert look(table, memory=memory, now=NOW + timedelta(hours=hours)) == ([], {})
+
+
+def test_a_rewrite_that_always_fails_is_asked_for_five_times_and_never_again(lake, look):
+    """Through a month of ticks, every attempt killed: pauses grow, then nothing more until the leaf has doubled."""
+    large, memory = lake.table("large", {"2025-01-01": LIMIT + 1}), Memory()
+    record, asked = RepartitionRecord(), []
+    for minutes in range(0, 30 * 24 * 60, 10):
+        now = NOW + timedelta(minutes=minutes)
+        if look(large, memory=memory, now=now)[0]:
+            asked.append(minutes)
+            record = record.beginning(LIMIT + 1, now=now)
+            lake.record("large", record)
+    assert len(asked) == 5
+    pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert all(later >= 4 * earlier for earlier, later in itertools.pairwise(pauses))
+    lake.table("large", {"2025-01-01": 2 * (LIMIT + 1)})
+    assert len(look(large, memory=memory, now=NOW + timedelta(days=31))[0]) == 1
 
 
 def test_an_unsplittable_leaf_is_not_asked_for(lake, look):
@@ -251,6 +284,7 @@ def test_fifty_tables_of_two_hundred_leaves_are_looked_at_in_a_second(lake, look
 
 
 def test_the_sensor_runs_by_default_and_its_request_splits_the_table(project, monkeypatch):
+    project.sql("update orders set note = hex(randomblob(50))")  # so that files are larger than their footers
     launch_sync(["shop/orders"], sources=project.sources())
     files = open_lake_table(Lake(str(project.root / "lake")), "shop", "orders").snapshot.files
     monkeypatch.setenv("IMPORT_PLATFORM_PARTITION_MAX", str(files["size_bytes"].min() - 1))
