@@ -70,7 +70,7 @@ def _series_hashes(series: pl.Series) -> Hashes:
 
 def _quick_hashes(series: pl.Series) -> Hashes | None:
     """The same hashes as of the canonical text, for numbers that are alike; None for others."""
-    dtype = series.dtype
+    series, dtype = series.alias("value"), series.dtype  # the name of a column may look like a pattern to Polars
     is_time = isinstance(dtype, pl.Datetime) and dtype.time_unit == "us"
     if dtype.is_float():
         hashed = _quick_fractions(series.cast(pl.Float64))
