@@ -59,14 +59,18 @@ def test_a_sync_elsewhere_costs_the_split_no_rewriting(table):
 def test_a_sync_in_the_leaf_costs_only_the_group_it_touched(table, monkeypatch):
     monkeypatch.setattr(relayout_module, "FOLD_FILE_BYTES", 1)
     monkeypatch.setattr(relayout_module, "GROUP_BYTES", 1)
-    table.sync(replaced(table.source.rows, rows(range(1416 - 50, 1416), day=1)))
-    newest = rows([1410], day=2, text="y")
+    table.sync(pa.concat_tables([table.source.rows, in_february(range(3000, 3050), day=1)]))
+    newest = in_february([3010], day=2)
     opened = commits_after(in_lake(table), [lambda: table.sync(replaced(table.source.rows, newest))])
     assert opened.snapshot.files.filter(opened.snapshot.files["leaf"] == "2025-02").height > 1
     done = split(opened, "2025-02", limit_bytes=10**6)
     assert table.matches()
     assert done.rounds == 2
     assert done.bytes_written < done.rewritten_bytes < 2 * done.bytes_written
+
+
+def in_february(ids, *, day):
+    return rows(ids, day=day).set_column(1, "created", rows([800] * len(ids)).column("created"))
 
 
 def test_a_full_refresh_in_between_is_split_instead(table):
