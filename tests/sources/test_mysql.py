@@ -99,8 +99,16 @@ def test_the_zero_date_is_null_and_a_date_of_no_calendar_is_rejected(
     ]
     assert [(row.key, row.column) for row in rejected] == [({"id": "2"}, "day"), ({"id": "3"}, "at")]
     assert "2024-02-31" in str(rejected[0].row)
-    info = info_of(source, "t")
-    assert [column.nullable for column in info.columns] == [False, True, True]
+
+
+def test_a_zero_date_in_a_key_is_read_once(mariadb: MariaDatabase, source: MysqlSource) -> None:
+    mariadb.execute("CREATE TABLE t (day DATE NOT NULL, n INT, filler CHAR(60) DEFAULT 'x', PRIMARY KEY (day, n))")
+    with mariadb.connect(init_command="SET sql_mode = ''") as connection:
+        for n in range(40):
+            connection.cursor().execute("INSERT INTO t (day, n) VALUES (%s, %s)", ("0000-00-00", n))
+    mariadb.execute("INSERT INTO t (day, n) VALUES ('2024-01-01', 1)")
+    assert_resumable(source, "t", rows=41)
+    assert info_of(source, "t").columns[0].nullable
 
 
 def test_text_that_is_not_utf8_is_a_rejected_row(mariadb: MariaDatabase, source: MysqlSource) -> None:

@@ -10,7 +10,7 @@ from import_platform.errors import SourceRejected
 from import_platform.sources.clauses import filtered
 from import_platform.sources.mysql.session import Transaction
 from import_platform.sources.mysql.sql import literal, relation
-from import_platform.sources.mysql.types import INSTANTS, MyType
+from import_platform.sources.mysql.types import MyType
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,7 @@ def _column(row: Mapping[str, str | None]) -> MyColumn:
         charset=row["charset_"] or "",
         collation=row["collation_"] or "",
     )
-    # The zero date of a NOT NULL column is NULL in the lake.
-    return MyColumn(str(row["column_"]), kind, not_null=row["nullable_"] == "NO" and kind.name not in INSTANTS)
+    return MyColumn(str(row["column_"]), kind, not_null=row["nullable_"] == "NO")
 
 
 _UNBOUNDED = frozenset(("json", "geometry", "point", "linestring", "polygon", "vector", "geometrycollection"))

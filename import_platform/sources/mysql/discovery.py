@@ -62,7 +62,9 @@ def _table_info(table: MyTable, *, default: bool) -> TableInfo:
                 name=column.name,
                 type=arrow_type(column.type),
                 source_type=column.type.declared,
-                nullable=not column.not_null,
+                # The zero date of a key is NULL in the lake. Elsewhere NOT NULL is taken at its word: it is what tells
+                # a time of the last change from others.
+                nullable=not column.not_null or (column.name in table.key and column.type.name in INSTANTS),
             )
             for column in table.columns
         ),

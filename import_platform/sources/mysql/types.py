@@ -16,9 +16,8 @@
     geometry types                                         string, well-known text
     every other type (uuid, inet6, vector ...)             string by CAST AS CHAR
 
-The zero date 0000-00-00 is NULL: MySQL itself finds it by IS NULL where the column is NOT NULL. So date columns may
-hold NULL in the lake whatever they say. A date that no calendar has (2024-00-10) is a rejected row, and so is text
-that is not UTF-8.
+The zero date 0000-00-00 is NULL: MySQL itself finds it by IS NULL where the column is NOT NULL. A date that no
+calendar has (2024-00-10) is a rejected row, and so is text that is not UTF-8.
 """
 
 from __future__ import annotations
