@@ -94,18 +94,23 @@ class Tally:
         return found
 
 
-def groups(numbers: Sequence[int], rows: npt.NDArray[Any], *, rows_max: int, adjacent: bool) -> Iterator[list[int]]:
-    """Ranges to look into at once, so that their rows stay under `rows_max`; a range is never cut.
-
-    `adjacent` groups have no other range between their first and last, so that one read by bounds gives them alone.
-    """
+def groups(numbers: Sequence[int], rows: npt.NDArray[Any], *, rows_max: int) -> Iterator[list[int]]:
+    """Ranges to look into at once, so that their rows stay under `rows_max`; a range is never cut."""
     group: list[int] = []
     for number in numbers:
-        full = bool(group) and sum(int(rows[n]) for n in group) + int(rows[number]) > rows_max
-        apart = adjacent and bool(group) and number != group[-1] + 1
-        if full or apart:
+        if group and sum(int(rows[n]) for n in group) + int(rows[number]) > rows_max:
             yield group
             group = []
         group.append(number)
     if group:
         yield group
+
+
+def runs(group: Sequence[int]) -> list[list[int]]:
+    """The group cut where a range is left out, so that one read by bounds gives the rows of a run alone."""
+    found: list[list[int]] = []
+    for number in group:
+        if not found or number != found[-1][-1] + 1:
+            found.append([])
+        found[-1].append(number)
+    return found

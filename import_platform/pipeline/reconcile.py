@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from import_platform.core.arrow import arrow_array
 from import_platform.core.budget import key_row_bytes
 from import_platform.core.columns import read_schema
-from import_platform.core.compare import SAMPLE_EVERY, Places, Ranges, Tally, bounds_of, can_cut, groups
+from import_platform.core.compare import SAMPLE_EVERY, Places, Ranges, Tally, bounds_of, can_cut, groups, runs
 from import_platform.core.deleted import marked
 from import_platform.core.lattice import fitted
 from import_platform.core.layout import ColumnRange
@@ -137,8 +138,7 @@ class _Comparison:
         with Edit(self._table, self._snapshot, kind="reconcile") as edit:
             rows_max = self._table.context.budget.merge_bytes // self._held_bytes()
             per_range = np.maximum(lake.rows, source.rows)
-            cut = ranges.bounds is not None
-            for group in groups(wrong, per_range, rows_max=max(rows_max, 1), adjacent=cut):
+            for group in groups(wrong, per_range, rows_max=max(rows_max, 1)):
                 self._look_into(ranges, group, edit)
             if repair:
                 edit.commit(self._report)
@@ -162,13 +162,13 @@ class _Comparison:
         held = _Held(self._key, self._lake_rows(_inside(ranges, group)))
         # A key that a person declared may repeat at the source; then its last version counts, which the merge finds.
         unique = self._table.spec.primary_key == self._table.spec.info.primary_key
-        for rows in self._source_rows(ranges.column_range(group)):
-            inside = rows.filter(pa.array(np.isin(ranges.places(rows.select(self._names)), group).tolist(), pa.bool_()))
+        for rows in self._source_rows_of(ranges, group):
+            inside = rows.filter(arrow_array(np.isin(ranges.places(rows.select(self._names)), group)))
             found = held.judge(inside.select(self._names))
             self._report.rows_missing += int(np.count_nonzero(found == _MISSING))
             self._report.rows_differing += int(np.count_nonzero(found == _DIFFERENT))
             wrong = found != _SAME if unique else np.full(inside.num_rows, bool((found != _SAME).any()))
-            edit.put(inside.filter(pa.array(wrong.tolist(), pa.bool_())))
+            edit.put(inside.filter(arrow_array(wrong)))
         extra = held.unseen(self._protected())
         self._report.rows_extra += extra.num_rows
         nulls = {name: pa.nulls(extra.num_rows, self._schema.field(name).type) for name in self._names}
@@ -191,6 +191,11 @@ class _Comparison:
                     rows = conform(raw, self._schema)
                     yield rows if inside is None else rows.filter(inside(rows))
 
+    def _source_rows_of(self, ranges: Ranges, group: list[int]) -> Iterator[pa.RecordBatch]:
+        """At least the rows of these ranges, each once; the lake was read once for all of them."""
+        for run in runs(group) if ranges.bounds is not None else [group]:
+            yield from self._source_rows(ranges.column_range(run))
+
     def _source_rows(self, range_: ColumnRange | None, *, keep_rejected: bool = False) -> Iterator[pa.RecordBatch]:
         """Rows of the source as a sync would store them, without those that it marks as deleted."""
         context, spec = self._table.context, self._table.spec
@@ -209,7 +214,7 @@ class _Comparison:
             if keep_rejected:
                 self._unread += rejected
             if spec.deleted is not None:
-                rows = rows.filter(pa.array((~marked(rows.column(spec.deleted))).tolist(), pa.bool_()))
+                rows = rows.filter(arrow_array(~marked(rows.column(spec.deleted))))
             if rows.num_rows:
                 yield conform(rows, self._conformed(rows.schema))
 
@@ -296,4 +301,4 @@ class _Held:
 
 
 def _inside(ranges: Ranges, group: list[int]) -> Callable[[pa.RecordBatch], pa.Array]:
-    return lambda rows: pa.array(np.isin(ranges.places(rows), group).tolist(), pa.bool_())
+    return lambda rows: arrow_array(np.isin(ranges.places(rows), group))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from import_platform.core.arrow import arrow_array
 from import_platform.core.deleted import marked
 from import_platform.core.rejected import spelled_rows
 from import_platform.core.report import Status, SyncReport
@@ -71,7 +72,7 @@ def _put(table: OpenTable, edit: Edit, rows: pa.RecordBatch) -> None:
     if table.spec.deleted is None or table.spec.deleted not in rows.schema.names:
         edit.put(rows)
         return
-    gone = pa.array(marked(rows.column(table.spec.deleted)).tolist(), pa.bool_())
+    gone = arrow_array(marked(rows.column(table.spec.deleted)))
     edit.remove(rows.filter(gone))
     edit.put(rows.filter(pc.invert(gone)))
 

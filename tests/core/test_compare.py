@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from import_platform.core.column_range import ColumnRange
-from import_platform.core.compare import RANGES, Ranges, Tally, bounds_of, can_cut, groups
+from import_platform.core.compare import RANGES, Ranges, Tally, bounds_of, can_cut, groups, runs
 
 IDS = Ranges(("id",), pl.Series([10, 20]), pa.int64())
 
@@ -75,7 +75,11 @@ def test_only_ranges_with_other_rows_differ():
 
 def test_groups_hold_no_more_rows_than_allowed_but_one_range_in_any_case():
     rows = np.array([5, 5, 5, 50, 5])
-    assert list(groups([0, 1, 2, 3, 4], rows, rows_max=10, adjacent=False)) == [[0, 1], [2], [3], [4]]
-    assert list(groups([0, 2, 4], rows, rows_max=100, adjacent=False)) == [[0, 2, 4]]
-    assert list(groups([0, 1, 4], rows, rows_max=100, adjacent=True)) == [[0, 1], [4]]
-    assert list(groups([], rows, rows_max=10, adjacent=True)) == []
+    assert list(groups([0, 1, 2, 3, 4], rows, rows_max=10)) == [[0, 1], [2], [3], [4]]
+    assert list(groups([0, 2, 4], rows, rows_max=100)) == [[0, 2, 4]]
+    assert list(groups([], rows, rows_max=10)) == []
+
+
+def test_a_read_by_bounds_gives_neighbours_only():
+    assert runs([0, 1, 4, 7, 8]) == [[0, 1], [4], [7, 8]]
+    assert runs([]) == []
