@@ -49,6 +49,12 @@ def _late(module: str, name: str) -> Callable[[Mapping[str, Any]], Source]:
 
 
 KINDS: Mapping[str, Kind] = {
+    "dlt": Kind(
+        _late("dlt_sources.connector", "DltSource"),
+        {"source": str},
+        {"arguments": dict, "tables": list},
+        example='{kind: dlt, source: "my_package.shop:shop_source", arguments: {}}',
+    ),
     "stripe": Kind(
         _late("rest.connector", "shipped_source"),
         {"api_key": str},

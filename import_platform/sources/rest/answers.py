@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -26,6 +25,7 @@ from import_platform.errors import ImportPlatformError, SourceRejected, SourceUn
 from import_platform.sources.protocol import TokenExpired
 from import_platform.sources.rest.client_words import ResponseAction
 from import_platform.sources.rest.paths import values_at
+from import_platform.sources.rest.typing import JsonNumber
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 EXPIRED = frozenset({400, 404, 410, 422})
@@ -79,7 +79,7 @@ def parse(response: Response, *, exact_decimals: bool) -> tuple[Any, str | None]
         return None, "the API gave an empty answer instead of JSON"
     text = _text(content, response)
     try:
-        return json.loads(text, parse_float=Decimal if exact_decimals else None), None
+        return json.loads(text, parse_float=JsonNumber if exact_decimals else None), None
     except RecursionError:
         return None, "the API answered with JSON that is nested too deeply to be read"
     except ValueError as error:

@@ -55,6 +55,7 @@ class Fetched:
     next: NextPage | None
     body_bytes: int
     body_hash: int
+    resumable: bool = True
 
 
 class Resumable(BasePaginator):

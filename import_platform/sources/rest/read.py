@@ -9,8 +9,8 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -21,12 +21,13 @@ from import_platform.core.rejected import RejectedRow
 from import_platform.errors import SourceRejected
 from import_platform.sources.protocol import ColumnsGrew, CursorWindow, Page, ReadRequest, Token, TokenExpired
 from import_platform.sources.rest.changes import changed_rows, event_params, follows_events
-from import_platform.sources.rest.client import Fetched, Listing, RestClient
+from import_platform.sources.rest.client import Fetched, Listing
 from import_platform.sources.rest.columns import INSTANT
 from import_platform.sources.rest.declaration import Resource
 from import_platform.sources.rest.prefetch import Ended, Prefetch
 from import_platform.sources.rest.shape import Shape, converted, fitting_batch, shape_of, split_wide
 from import_platform.sources.rest.typing import Row, as_rows
+from import_platform.sources.rest.waiting import Patience
 from import_platform.sources.rest.window import inside, is_past, window_params
 
 GROUP_ROWS, GROUP_SECONDS = 2000, 0.5
@@ -45,10 +46,18 @@ class _Group:
     started: float
 
 
+class Answering(Protocol):
+    """What a pass needs of an API."""
+
+    def pages(self, listing: Listing, patience: Patience, /) -> Iterator[Fetched]: ...
+
+    def server_now(self) -> datetime: ...
+
+
 class Pass:
     """Answers of one list from a token on. It outlives the generator that reads it where columns grow in between."""
 
-    def __init__(self, client: RestClient, resource: Resource, request: ReadRequest) -> None:
+    def __init__(self, client: Answering, resource: Resource, request: ReadRequest) -> None:
         self.token: Token | None = request.after
         self._resource = resource
         self._request = request
@@ -59,6 +68,7 @@ class Pass:
         self._last_hash: int | None = None
         self._next: Token = DONE
         self._is_retried = False
+        self.is_resumable = True
         now = client.server_now()
         self._by_events = follows_events(resource.changes, request.window, now)
         self._is_windowed = self._by_events or resource.changes is None
@@ -121,6 +131,7 @@ class Pass:
             group.rows += self._rows_of(answer)
             group.bytes += answer.body_bytes
             group.started = group.started or time.monotonic()
+            self.is_resumable = answer.resumable
             self._next = DONE if answer.next is None else {"page": answer.next}
         return False
 
@@ -173,8 +184,16 @@ class Pass:
         if done.wider or not grown.same_columns(shape):
             raise ColumnsGrew.to(grown.widened(done.wider).table())
         batch, rejected = fitting_batch(grown, rows, done)
-        rows_apart = (*wide, *rejected)
-        return page_of(batch, request, rows_apart, token=token, resource=self._resource, windowed=self._is_windowed)
+        page, is_last = page_of(
+            batch,
+            request,
+            (*wide, *rejected),
+            token=token,
+            resource=self._resource,
+            windowed=self._is_windowed,
+        )
+        # Without a place to go on from, rows are only whole together with all that follow.
+        return (page if self.is_resumable or page.token == DONE else replace(page, token=None)), is_last
 
 
 def page_of(

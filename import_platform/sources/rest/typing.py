@@ -32,6 +32,12 @@ from import_platform.core import lattice
 from import_platform.sources.rest.columns import INSTANT, Unit
 
 Row = Mapping[str, Any]
+
+
+class JsonNumber(Decimal):
+    """A number with a fraction as JSON wrote it: a double where no declared decimal wants its digits."""
+
+
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?\s?(Z|[+-]\d\d:?\d\d)?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _BIG = pa.decimal128(38, 0)
@@ -141,8 +147,15 @@ def _type_of(value: Any) -> pa.DataType:
             found = pa.int64()
         case int() if abs(value) < 10**38:
             found = _BIG
-        case float() | Decimal():
+        case float() | JsonNumber():
             found = pa.float64()
+        case Decimal() if value.is_finite():
+            scale = max(-int(value.as_tuple().exponent), 0)
+            found = pa.decimal128(20 + scale, scale) if scale <= 18 and abs(value) < 10**20 else pa.string()
+        case datetime():
+            found = INSTANT
+        case date():
+            found = pa.date32()
         case str() if _TIMESTAMP.fullmatch(value) and _instant(value, "s") is not None:
             found = INSTANT
         case str() if _DATE.fullmatch(value) and _day(value) is not None:
@@ -154,6 +167,8 @@ def text_of(value: Any) -> str:
     """A string as it is, everything else as JSON text without spaces."""
     if isinstance(value, str):
         return value
+    if isinstance(value, Decimal):
+        return str(value)
     try:
         return orjson.dumps(value).decode()
     except (TypeError, orjson.JSONEncodeError):  # deeper than 254 levels, beyond 64 bits, or not UTF-8
@@ -217,7 +232,7 @@ def _fit(value: Any, column: JsonColumn) -> tuple[bool, Any]:
     elif pa.types.is_boolean(dtype):
         kept = value if isinstance(value, bool) else None
     elif dtype == INSTANT:
-        kept = _instant(value, column.unit) if column.fixed or isinstance(value, str) else None
+        kept = _instant(value, column.unit) if column.fixed or isinstance(value, (str, datetime)) else None
     elif pa.types.is_date(dtype):
         kept = _day(value)
     else:
@@ -250,6 +265,8 @@ def _exact(exact: Decimal, dtype: pa.DataType, *, lenient: bool) -> Any:
 
 def _instant(value: Any, unit: Unit) -> datetime | None:
     try:
+        if isinstance(value, datetime):
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
             micros = int(value * (1000 if unit == "ms" else 1_000_000))
             return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
@@ -262,6 +279,8 @@ def _instant(value: Any, unit: Unit) -> datetime | None:
 
 
 def _day(value: Any) -> date | None:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
     try:
         return date.fromisoformat(value) if isinstance(value, str) and len(value) == 10 else None
     except ValueError:
