@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -71,6 +72,9 @@ def _print(screen: Terminal, reports: Sequence[SyncReport]) -> None:
     for report in reports:
         table.add_row(*_row(report))
     screen.out.print(table)
+    if len(reports) > 1:
+        counts = Counter(report.status.value for report in reports)
+        screen.out.print(f"{len(reports):,} tables: " + ", ".join(f"{n:,} {status}" for status, n in counts.items()))
     for report in reports:
         if report.rows_rejected:
             screen.out.print(

@@ -31,6 +31,7 @@ from import_platform.pipeline.edit import Edit, TableMoved
 from import_platform.pipeline.extract import row_hashes
 from import_platform.pipeline.fitting import Fitting, evolution_of
 from import_platform.pipeline.measured import measured
+from import_platform.pipeline.turns import Turns
 from import_platform.sources.protocol import ReadRequest
 
 TRIES = 3
@@ -68,7 +69,8 @@ def reconcile(context: TableContext, *, repair: bool = True) -> SyncReport:
             _clear(report)
             table = open_table(replace(context, watch=watch))
             try:
-                _Comparison(table, _checked(table), report).run(repair=repair)
+                with Turns(context.grants, context.budget, context.stop) as turns:
+                    _Comparison(table, _checked(table), report, turns).run(repair=repair)
                 break
             except TableMoved:
                 if round_ == TRIES:
@@ -111,10 +113,11 @@ def _checked(table: OpenTable) -> Snapshot:
 class _Comparison:
     """One comparison of an open table with one snapshot of it."""
 
-    def __init__(self, table: OpenTable, snapshot: Snapshot, report: ReconcileReport) -> None:
+    def __init__(self, table: OpenTable, snapshot: Snapshot, report: ReconcileReport, turns: Turns) -> None:
         self._table = table
         self._snapshot = snapshot
         self._report = report
+        self._turns = turns
         self._key = table.identity.primary_key
         self._fitting = Fitting(table.spec, snapshot)
         self._names = [name for name in read_schema(table.spec).names if name in snapshot.schema.names]
@@ -124,6 +127,7 @@ class _Comparison:
 
     def run(self, *, repair: bool) -> None:
         """Finds the differences; with `repair` mends them in one commit."""
+        self._turns.read()
         ranges = self._ranges()
         lake, source = Tally.of(ranges), Tally.of(ranges)
         for rows in self._lake_rows(None):
@@ -140,7 +144,8 @@ class _Comparison:
             per_range = np.maximum(lake.rows, source.rows)
             for group in groups(wrong, per_range, rows_max=max(rows_max, 1)):
                 self._look_into(ranges, group, edit)
-            if repair:
+            if repair and wrong:
+                self._turns.flush()
                 edit.commit(self._report)
         self._conclude(repair=repair)
 

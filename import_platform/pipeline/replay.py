@@ -20,6 +20,7 @@ from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.edit import Edit
 from import_platform.pipeline.lookup import newer_than_lake
 from import_platform.pipeline.measured import measured
+from import_platform.pipeline.turns import Turns
 
 
 def replay_rejected(context: TableContext) -> SyncReport:
@@ -61,7 +62,9 @@ def _replay(table: OpenTable, snapshot: Snapshot, report: SyncReport, watch: Mem
                     _put(table, edit, fitting.filter(newer))
                 done += [each for each, is_fit in zip(ids, fit.to_pylist(), strict=True) if is_fit]
         put = edit.rows
-        edit.commit(report)
+        with Turns(table.context.grants, table.context.budget, table.context.stop) as turns:
+            turns.flush()
+            edit.commit(report)
     forget_rejected(table.context.lake, table.spec.source, table.spec.name, done)
     report.status = Status.DONE if done else Status.UNCHANGED
     note = f"{put} rejected rows replayed, {len(done) - put} superseded, {report.rows_rejected} still do not fit"

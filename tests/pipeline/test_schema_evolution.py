@@ -15,9 +15,12 @@ from deltalake import DeltaTable
 from import_platform.core.lattice import join, widened
 from import_platform.core.table import SchemaPolicy, SyncMode
 from import_platform.errors import ConfigError
+from import_platform.io.lake import Lake
 from import_platform.pipeline.widen import widen_columns
 from tests.pipeline.lake_table import files_in_log, files_on_disk, in_lake
-from tests.pipeline.synced_table import PAGE_BY_PAGE, rows
+from tests.pipeline.list_source import ListSource
+from tests.pipeline.synced_table import PAGE_BY_PAGE, SyncedTable, rows
+from tests.s3_server import new_bucket, s3_server
 
 INSTANT = pa.timestamp("us", "UTC")
 VALUES = {
@@ -197,3 +200,27 @@ def test_a_sync_that_died_before_the_lake_widened_goes_on_and_widens_what_it_sta
     table.sync()
     table.sync(typed(range(300), pa.string(), day=1))
     assert table.matches()
+
+
+def test_a_backfill_follows_a_new_type_too(synced):
+    table = synced(typed(range(1500), pa.int64()), settled=True)
+    table.sync()
+    table.sync(typed(range(1500), pa.string()))
+    table.source.rows = typed([i for i in range(1500) if i != 3], pa.string())
+    report = table.backfill("2025-01")
+    assert report.rows_deleted - report.rows_inserted == 1
+    frame = table.raw_frame().sort("id")
+    assert frame["x"].dtype == pl.String
+    january = frame.filter(pl.col("_partition") == "2025-01")
+    assert set(january["x"]) == {"text"}
+    assert set(frame.filter(pl.col("_partition") != "2025-01")["x"]) == {str(2**53 - 1)}
+    assert frame.height == 1499
+
+
+def test_a_lake_on_an_object_store_widens_too():
+    with s3_server() as environ:
+        lake = Lake(new_bucket(environ), env=environ)
+        table = SyncedTable(lake, ListSource(typed(range(50), pa.int64()), settled=True))
+        table.sync()
+        table.sync(typed(range(50, 60), pa.string(), day=1))
+        assert table.raw_frame().sort("id")["x"].to_list() == [str(2**53 - 1)] * 50 + ["text"] * 10
