@@ -148,6 +148,7 @@ class RestClient:
         paginator = Resumable(_paginator(said), begin, hidden)
         session = self._session_of(resource, patience, listing.body_bytes_max)
         session.resumed = begin is not None
+        session.renew = self._auth.renew if isinstance(self._auth, _SharedToken) else None
         rest = RESTClient(client.base_url, headers=dict(client.headers), session=session, config=self._runtime)
         answers = rest.paginate(
             listing.path,
@@ -208,6 +209,13 @@ class _SharedToken(OAuth2ClientCredentials):
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         with self._lock:
             return super().__call__(request)
+
+    def renew(self, request: PreparedRequest) -> None:
+        """Fetches another token for a request that was refused with this one: it was revoked before its time."""
+        with self._lock:
+            if request.headers.get("Authorization") == f"Bearer {self.access_token}":
+                self.access_token = None
+            super().__call__(request)
 
 
 def without_parameter(url: str, name: str | None) -> str:

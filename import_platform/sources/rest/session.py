@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -60,11 +60,13 @@ class ApiSession(requests.Session):
         self._body_bytes_max = body_bytes_max
         self._hosts = {urlsplit(client.base_url).netloc, *client.allowed_hosts}
         self.resumed = False
+        self.renew: Callable[[PreparedRequest], None] | None = None
         self.clock_ahead_seconds = 0.0
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         facts = self._facts(request)
         resumed, self.resumed = self.resumed, False
+        renewal = self.renew
         for tries in range(self._client.retries + 1):
             if self._bucket is not None:
                 self._bucket.take(self._patience)
@@ -74,8 +76,12 @@ class ApiSession(requests.Session):
                 return response
             if verdict.outcome is Outcome.IGNORED:
                 raise IgnoreResponseException
+            status = response.status_code if response is not None else 0
+            if status == 401 and renewal is not None:
+                renewal(request)
+                renewal = None
+                continue
             if verdict.outcome is not Outcome.BUSY:
-                status = response.status_code if response is not None else 0
                 raise self._with_evidence(
                     expired(facts) if resumed and status in EXPIRED else verdict.error, request, response
                 )
