@@ -14,6 +14,7 @@ SLOW = [
     TESTS / "sources" / "test_mysql.py",  # a MariaDB
     TESTS / "sources" / "test_mysql_contract.py",
     TESTS / "sources" / "test_postgres_contract.py",  # the contract runs on SQLite in `make check`
+    TESTS / "sources" / "test_ended_reads.py",
     TESTS / "sources" / "test_many_tables.py",
     TESTS / "sources" / "test_wide_rows.py",
     TESTS / "pipeline" / "test_histories.py",
