@@ -1,8 +1,9 @@
-"""`python -m bench.limits [keys] [filters]`: what a budget of 512 MiB must survive.
+"""`python -m bench.limits [keys] [filters] [foreign]`: what a budget of 512 MiB must survive.
 
     keys      20 million rows synced again with every row changed, in random order of their keys
     filters   100 million UUID keys over 200 leaves; then twice 2,000 changed rows in two leaves, one in a hundred of
               them moved to another leaf: files probed, filter bytes, no stale copy
+    foreign   a file that others wrote as one row group of 10,000 rows of 200 kB, 2 GB decoded; a hundred rows change
 
 Each sync runs in a process of its own on rows that are made as they are read, so that what is measured is ours. A line
 is printed per sync; the exit code is 1 when the lake has another row than it should or a peak is over the budget.
@@ -25,13 +26,18 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from bench.rows import Numbers, mixed, uuid_text
 from import_platform.core.budget import MIB, budget_of
 from import_platform.core.table import ColumnInfo, DeclaredTable, Granularity, SyncMode, TableInfo, TimePartition
+from import_platform.io.delta import Commit, DeltaLog
 from import_platform.io.lake import Lake
 from import_platform.io.memory import held_bytes
+from import_platform.io.parquet import WrittenFile, conform, leaf_path
+from import_platform.io.statistics import statistics_json
+from import_platform.io.store import Store
 from import_platform.pipeline.context import TableContext
 from import_platform.pipeline.sync import sync_table
 from import_platform.sources.protocol import Ceiling, Page, ReadRequest
@@ -43,7 +49,8 @@ MIXED = 2654435761  # odd, so a bijection on 32 bits: keys in no order
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 STAMP = pa.timestamp("us", tz="UTC")
 DAY_MICROS = 86_400_000_000
-NAMES = {"keys": (20_000_000, 2), "filters": (100_000_000, 3)}
+NAMES = {"keys": (20_000_000, 2), "filters": (100_000_000, 3), "foreign": (10_000, 2)}
+WIDE_BYTES = 200_000
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,9 @@ class Made:
         return "rows made up"
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
-        key = pa.int64() if self.name == "keys" else pa.string()
+        key = pa.string() if self.name == "filters" else pa.int64()
         kinds = {"id": key, "created_at": STAMP, "updated_at": STAMP}
+        kinds |= {"payload": pa.string()} if self.name == "foreign" else {}
         columns = tuple(ColumnInfo(name, kind, str(kind), False) for name, kind in kinds.items())
         return [TableInfo("", "t", columns, ("id",), self.rows, self.rows * 40)]
 
@@ -70,19 +78,25 @@ class Made:
     def read(self, request: ReadRequest) -> Iterator[Page]:
         start = int(request.after["at"]) if request.after else 0
         numbers = self.changed()
-        for at in range(start, len(numbers), PAGE_ROWS):
-            yield Page(self._batch(numbers[at : at + PAGE_ROWS]), {"at": at + PAGE_ROWS})
+        rows = 10 if self.name == "foreign" else PAGE_ROWS
+        for at in range(start, len(numbers), rows):
+            yield Page(self.batch(numbers[at : at + rows]), {"at": at + rows})
 
     def close(self) -> None: ...
 
     def changed(self) -> Numbers:
+        if self.name == "foreign":
+            return np.arange(0, self.rows, self.rows // (100 if self.version else 1))
         if self.name == "keys" or not self.version:
             return np.arange(self.rows)
         first = np.arange(0, min(self.rows, LEAVES * 1000), LEAVES) + self.version
         return np.sort(np.concatenate([first, first + LEAVES // 2]))
 
-    def _batch(self, numbers: Numbers) -> pa.RecordBatch:
-        if self.name == "keys":
+    def batch(self, numbers: Numbers) -> pa.RecordBatch:
+        """The rows of these numbers."""
+        if self.name == "foreign":
+            key, days = pa.array(numbers, pa.int64()), np.zeros(len(numbers), np.int64)
+        elif self.name == "keys":
             key, days = pa.array(numbers * MIXED % (1 << 32), pa.int64()), np.zeros(len(numbers), np.int64)
         else:
             # In the order in which a database gives its rows, which is that of the key.
@@ -93,16 +107,38 @@ class Made:
         micros = int(EPOCH.timestamp()) * 1_000_000
         stamps = (micros + days * DAY_MICROS, micros + self.version * DAY_MICROS + numbers)
         arrays = [key, *(pa.array(stamp, pa.int64()).cast(STAMP) for stamp in stamps)]
-        return pa.RecordBatch.from_arrays(arrays, names=["id", "created_at", "updated_at"])
+        if self.name == "foreign":
+            words = [f'{{"number": {number}, "version": {self.version}}}, ' for number in numbers]
+            arrays.append(pa.array([(word * (WIDE_BYTES // len(word) + 1))[:WIDE_BYTES] for word in words]))
+        return pa.RecordBatch.from_arrays(arrays, names=["id", "created_at", "updated_at", "payload"][: len(arrays)])
 
 
 def sync(made: Made, lake: str) -> dict[str, Any]:
     """One sync, in the process that calls it."""
-    granularity = Granularity.YEAR if made.name == "keys" else Granularity.DAY
+    granularity = Granularity.DAY if made.name == "filters" else Granularity.YEAR
     declared = DeclaredTable("t", SyncMode.INCREMENTAL, "updated_at", ("id",), TimePartition("created_at", granularity))
     budget = budget_of(BUDGET_BYTES, base_bytes=held_bytes())
     context = TableContext("s", declared, made, Lake(lake), budget, max_run_seconds=7200)  # type: ignore[arg-type]
     return sync_table(context).as_json()
+
+
+def exchange(made: Made, lake: str) -> None:
+    """Puts one file of one row group in place of the table's files, as another program might have written it."""
+    log = DeltaLog(Store(lake), "s/t")
+    snapshot = log.snapshot()
+    assert snapshot is not None
+    path = f"{leaf_path('2025')}/foreign.parquet"
+    footers: list[pq.FileMetaData] = []
+    with pq.ParquetWriter(f"{lake}/s/t/{path}", snapshot.schema, metadata_collector=footers) as writer:
+        parts = [made.batch(np.arange(at, min(at + 100, made.rows))) for at in range(0, made.rows, 100)]
+        rows = pa.Table.from_batches([conform(part, snapshot.schema) for part in parts])
+        writer.write_table(rows, row_group_size=made.rows)
+    [footer] = footers
+    assert footer.num_row_groups == 1
+    size_bytes = Path(f"{lake}/s/t/{path}").stat().st_size
+    statistics = statistics_json(footer, ["id", "updated_at"])
+    file = WrittenFile(path, "2025", size_bytes, made.rows, made.rows * WIDE_BYTES, statistics)
+    log.commit(snapshot, Commit([file], snapshot.files["path"].to_list()))
 
 
 def is_right(made: Made, lake: str) -> bool:
@@ -113,7 +149,7 @@ def is_right(made: Made, lake: str) -> bool:
         found = connection.execute(
             f"SELECT count(*), count(*) FILTER (updated_at >= '{since}') FROM read_parquet({files})"
         ).fetchone()
-    return found == (made.rows, len(made.changed()))
+    return found == (made.rows if made.version else len(made.changed()), len(made.changed()))
 
 
 def main(arguments: list[str]) -> int:
@@ -131,6 +167,8 @@ def main(arguments: list[str]) -> int:
                 with multiprocessing.get_context("spawn").Pool(1) as process:
                     report = process.apply(sync, (made, lake))
                 right = is_right(made, lake)
+                if name == "foreign" and not version:
+                    exchange(made, lake)
                 good = good and right and report["peak_memory_bytes"] <= BUDGET_BYTES
                 _say(name, version, report, right=right)
     return 0 if good else 1

@@ -34,8 +34,8 @@ FALSE_HIT_BITS = 20
 FILTER_KEYS_MAX = 1 << 18
 """With more keys than this in a flush a filter would let a file pass by error more than once in four."""
 
-FILTER_ROWS_MAX = 1 << 23
-"""Files of more rows get no filter: eight bytes a row are held while it is made, and a slice while it is read."""
+FILTER_ROWS_MAX = 1 << 21
+"""Files of more rows get no filter: sixteen bytes a row are held while it is made, and a slice while it is read."""
 
 SLICE_ROWS = 1 << 17
 
@@ -86,9 +86,11 @@ class KeyFilters:
         return None
 
     def put(self, path: str, hashes: Hashes) -> None:
-        """Writes the filter of a data file from the hashes of all its keys, in any order."""
+        """Writes the filter of a data file from the hashes of all its keys, in any order; uses the array up."""
         bits = min(max(len(hashes), 1).bit_length() + FALSE_HIT_BITS, 63)
-        cut = (np.sort(hashes) >> np.uint64(64 - bits)).astype(np.int64)
+        hashes.sort()
+        hashes >>= np.uint64(64 - bits)
+        cut = hashes.view(np.int64)
         facts = json.dumps({"bits": bits, "hash_version": HASH_VERSION})
         schema = pa.schema([pa.field("hash", pa.int64(), nullable=False)], metadata={"key_filter": facts})
         sink = pa.BufferOutputStream()

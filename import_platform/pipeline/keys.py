@@ -1,4 +1,4 @@
-"""The keys of one flush: the last version of each, and where the lake holds them, found by reading key columns only.
+"""The keys of one flush: the last version of each, and which rows are to be written.
 
 Keys that outgrow their share of the budget are worked through in passes, each over those of one hash class. A pass
 reads the staged key columns again instead of spilling: they are on disk already.
@@ -7,7 +7,6 @@ reads the staged key columns again instead of spilling: they are on disk already
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +15,9 @@ import pyarrow as pa
 
 from import_platform.core.arrow import empty_table
 from import_platform.core.deleted import marked
-from import_platform.core.merge import ROW, Mask, ascends, keys_in_bounds, last_versions, repeated
-from import_platform.core.splice import NONE, NOTHING, Replaced
-from import_platform.io.key_filter import FILTER_KEYS_MAX, FILTER_ROWS_MAX, KeyFilters, filter_hashes
-from import_platform.io.parquet import read_batches
-from import_platform.io.store import Inputs
+from import_platform.core.merge import ROW, Mask, ascends, last_versions, repeated
 from import_platform.pipeline.incoming import Rows
 
-PROBE_BATCH_BYTES = 4 << 20
 PASS_BYTES_MIN = 64 << 10
 """A pass over fewer keys than this would read the staged columns more often than it saves memory."""
 
@@ -35,18 +29,6 @@ ROW_BYTES = 17
 COPIES = 4
 """Of the keys of one pass: as read, as joined to one frame, and what sorting, hashing and joining them take (measured
 with UUIDs; Polars keeps what it frees for a while)."""
-
-
-@dataclass(frozen=True)
-class Hits:
-    """Where keys were found in one file, and the row of the flush that each belongs to.
-
-    `was_read` is False when the file's key filter ruled it out, `filter_bytes` is what reading that took.
-    """
-
-    found: Replaced
-    was_read: bool = True
-    filter_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,17 +48,12 @@ class FlushKeys:
     row where some are not to be written.
     """
 
-    def __init__(
-        self, rows: Rows, schema: pa.Schema, columns: KeyColumns, *, limit_bytes: int, filters: KeyFilters, workers: int
-    ) -> None:
+    def __init__(self, rows: Rows, schema: pa.Schema, columns: KeyColumns, *, limit_bytes: int) -> None:
         self._rows = rows
         self._schema = schema
         self._columns = columns
-        self._filters = filters
-        self._workers = workers
         self.count = 0
         self.keep: Mask | None = None
-        self.hits: dict[str, Hits] = {}
         limit_bytes = max(limit_bytes, PASS_BYTES_MIN)
         every, size_bytes = self._gathered(limit_bytes)
         self.passes = 1 if every is not None else -(-COPIES * size_bytes // limit_bytes)
@@ -86,37 +63,26 @@ class FlushKeys:
                 pass  # each pass notes in `keep` which rows lose
 
     @property
+    def primary_key(self) -> tuple[str, ...]:
+        return self._columns.primary_key
+
+    @property
+    def names(self) -> list[str]:
+        """What the key columns are called in `frames`: a source's names may look like Polars' patterns or ours."""
+        return [f"c{i}" for i in range(len(self._columns.primary_key))]
+
+    @property
     def first(self) -> pl.Series | None:
         """The first key column, sorted, to prune files with; None when it takes several passes to see it."""
         return None if self._only is None else self._only.to_series(0).alias(self._columns.primary_key[0])
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """Per pass: the key columns as c0, c1, .. and ROW, one row per key."""
+        """Per pass: the key columns by `names`, and ROW, one row per key."""
         if self._only is not None:
             yield self._only
             return
         for number in range(self.passes):
             yield self._reduced(self._pass(number))
-
-    def probe(self, inputs: Inputs, table_path: str, files: pl.DataFrame) -> None:
-        """Fills `hits` for files it does not know yet; `files` has path, rows and perhaps bounds of the first key."""
-        todo = _bounded(files.filter(~pl.col("path").is_in(list(self.hits))), self._columns.primary_key[0])
-        if not todo:
-            return
-        found: dict[str, list[Hits]] = {path: [] for path, _, _, _ in todo}
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="probe") as pool:
-            for frame in self.frames():
-                probe = _Probe(
-                    self._columns.primary_key,
-                    frame,
-                    self._filters,
-                    inputs,
-                    table_path,
-                    is_sorted=self.passes == 1,
-                )
-                for (path, *_), hits in zip(todo, pool.map(probe.file, *zip(*todo, strict=True)), strict=True):
-                    found[path].append(hits)
-        self.hits.update((path, _united(parts)) for path, parts in found.items())
 
     def _gathered(self, limit_bytes: int) -> tuple[pl.DataFrame | None, int]:
         """All key columns with ROW, or None when they are too many; then only counted."""
@@ -131,7 +97,7 @@ class FlushKeys:
         return (pl.concat(parts).with_row_index(ROW) if parts else None), size_bytes
 
     def _pass(self, number: int) -> pl.DataFrame:
-        names = [f"c{i}" for i in range(len(self._columns.primary_key))]
+        names = self.names
         parts, at, types = [self._empty.with_row_index(ROW)], 0, self._empty.schema
         for batch in self._rows.batches(self._read):
             mine = numbered(batch, self._columns.primary_key).select(names).hash_rows() % self.passes == number
@@ -170,7 +136,7 @@ class FlushKeys:
 
     def _reduced(self, every: pl.DataFrame) -> pl.DataFrame:
         """The last version of each key, sorted by the first key column; `keep` loses the others and what is deleted."""
-        names = [f"c{i}" for i in range(len(self._columns.primary_key))]
+        names = self.names
         last = every
         if not ascends(every, names):
             again = repeated(every, names)
@@ -193,71 +159,6 @@ class FlushKeys:
             self.keep[rows.to_numpy()] = False
 
 
-class _Probe:
-    """Looks for the keys of one pass in files, each with its bounds of the first key column."""
-
-    def __init__(
-        self,
-        primary_key: Sequence[str],
-        keys: pl.DataFrame,
-        filters: KeyFilters,
-        inputs: Inputs,
-        table_path: str,
-        *,
-        is_sorted: bool,
-    ) -> None:
-        self._primary_key = list(primary_key)
-        self._keys = keys
-        self._is_sorted = is_sorted
-        self._filters = filters
-        self._inputs = inputs
-        self._table_path = table_path
-        self._names = keys.columns[: len(primary_key)]
-        few = 0 < keys.height <= FILTER_KEYS_MAX
-        self._hashes = np.sort(filter_hashes(keys, self._names)) if few else None
-
-    def file(self, path: str, rows: int, low: object, high: object) -> Hits:
-        filter_bytes = 0
-        if self._hashes is not None and rows <= FILTER_ROWS_MAX:
-            verdict = self._filters.look(path, self._hashes)
-            if verdict is not None and not verdict.possible:
-                return Hits(NOTHING, was_read=False, filter_bytes=verdict.size_bytes)
-            filter_bytes = verdict.size_bytes if verdict is not None else 0
-        keys = keys_in_bounds(self._keys, self._names[0], low, high) if self._is_sorted else self._keys
-        types = keys.select(self._names).schema
-        positions, found, hashes = [NONE], [NONE], []
-        build = self._hashes is not None and rows <= FILTER_ROWS_MAX and not filter_bytes
-        for at, batch in read_batches(
-            self._inputs, f"{self._table_path}/{path}", columns=self._primary_key, limit_bytes=PROBE_BATCH_BYTES
-        ):
-            frame = numbered(batch, self._primary_key).cast(types)
-            hit = frame.with_row_index("at").join(keys, on=self._names, how="inner", nulls_equal=True).sort("at")
-            positions.append(hit["at"].to_numpy().astype(np.int64) + at)
-            found.append(hit[ROW].to_numpy().astype(np.int64))
-            build = build and not hit.height
-            if build:
-                hashes.append(filter_hashes(frame, self._names))
-        if build and hashes:  # a file that is hit will be rewritten, a filter of it would be for nothing
-            self._filters.put(path, np.concatenate(hashes))
-        return Hits(Replaced(np.concatenate(positions), np.concatenate(found)), filter_bytes=filter_bytes)
-
-
 def numbered(rows: pa.Table | pa.RecordBatch, names: Sequence[str]) -> pl.DataFrame:
     """The named columns in this order, called c0, c1, ..: a source's names may look like Polars' patterns or ours."""
     return pl.DataFrame({f"c{i}": pl.from_arrow(rows.column(name)) for i, name in enumerate(names)})
-
-
-def _bounded(files: pl.DataFrame, first: str) -> list[tuple[str, int, object, object]]:
-    bounded = f"min.{first}" in files.columns
-    return [
-        (row["path"], row["rows"], row[f"min.{first}"] if bounded else None, row[f"max.{first}"] if bounded else None)
-        for row in files.iter_rows(named=True)
-    ]
-
-
-def _united(parts: Sequence[Hits]) -> Hits:
-    if len(parts) == 1:
-        return parts[0]
-    positions = np.concatenate([part.found.positions for part in parts])
-    order = np.argsort(positions, kind="stable")
-    return Hits(Replaced(positions[order], np.concatenate([part.found.rows for part in parts])[order]))

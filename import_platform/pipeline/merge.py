@@ -32,8 +32,9 @@ from import_platform.io.store import REQUESTS, ReadOnce, Store
 from import_platform.pipeline.counting import assigned
 from import_platform.pipeline.growth import Growth, Layout
 from import_platform.pipeline.incoming import Incoming, Placing, Rows
-from import_platform.pipeline.keys import PROBE_BATCH_BYTES, FlushKeys, KeyColumns
+from import_platform.pipeline.keys import FlushKeys, KeyColumns
 from import_platform.pipeline.leaves import LeafWriters
+from import_platform.pipeline.probe import PROBE_BATCH_BYTES, Probe
 from import_platform.pipeline.scatter import Scatter, buffered_bytes, open_leaves_max, passes_of, read_ahead
 
 DECODE_BATCH_BYTES = 2 << 20
@@ -96,6 +97,7 @@ class Merge:
         self._inputs = ReadOnce(target.store, budget.merge_bytes // 2)
         self._placing = Placing(rows, target.schema, target.identity, budget)
         self._keys = self._keys_of(rows) if by_key else None
+        self._probe = self._probe_of(self._keys) if self._keys is not None else None
         self._keep = self._keys.keep if self._keys is not None else _alive(rows, target.deleted)
         self._incoming: Incoming | None = None
         self._left: Mask = np.empty(0, dtype=bool)
@@ -118,7 +120,8 @@ class Merge:
         self._sizes = dict(files.select("path", "size_bytes").iter_rows())
         kept = files.filter(~pl.col("path").is_in(list(dropped))) if dropped else files
         candidates = self._candidates(kept, incoming)
-        found = self._found(candidates)
+        looked = self._probe.hits(candidates) if self._probe is not None else {}
+        found = {path: hit.found for path, hit in looked.items() if hit.found.positions.size}
         hits = {path: rows.positions for path, rows in found.items()}
         for path, positions in (gone or {}).items():
             hits[path] = np.union1d(hits[path], positions) if path in hits else positions
@@ -130,17 +133,16 @@ class Merge:
         splits = {leaf: split.targets for leaf, split in incoming.layout.splits.items()}
         replaced = self._put_back(files, found, incoming, in_place=not gone)
         rest = {path: np.setdiff1d(p, replaced[path].positions) if path in replaced else p for path, p in hits.items()}
-        looked = [self._keys.hits[path] for path in candidates["path"]] if self._keys is not None else []
         return MergePlan(
             rewrites=plan_rewrites(files, rest, dropped, self._left_leaves(incoming), splits=splits, replaced=replaced),
             dropped=tuple(dropped),
             considered_files=files.height,
-            probed_files=sum(hit.was_read for hit in looked),
-            updated_rows=self._count_updated(found),
+            probed_files=sum(hit.was_read for hit in looked.values()),
+            updated_rows=sum(hit.updated_rows for hit in looked.values()),
             removed_rows=_count_rows(files, dropped) + sum(p.size for p in hits.values()),
             leaves=tuple(incoming.leaves),
-            filtered_files=sum(not hit.was_read for hit in looked),
-            filter_bytes=sum(hit.filter_bytes for hit in looked),
+            filtered_files=sum(not hit.was_read for hit in looked.values()),
+            filter_bytes=sum(hit.filter_bytes for hit in looked.values()),
         )
 
     def write(self, plan: MergePlan) -> Merged:
@@ -165,15 +167,20 @@ class Merge:
         self._target.store.delete(f"{self._target.path}/{path}" for path in sorted(orphans))
 
     def _keys_of(self, rows: Rows) -> FlushKeys:
-        target, remote = self._target, not self._target.store.is_local
-        workers = self._budget.rewrite_bytes // (2 * PROBE_BATCH_BYTES)
-        return FlushKeys(
-            rows,
-            target.schema,
-            KeyColumns(target.identity.primary_key, target.cursor, target.deleted),
-            limit_bytes=self._budget.merge_bytes,
-            filters=KeyFilters(target.store, target.path, self._inputs),
-            workers=max(1, min(REQUESTS if remote else os.cpu_count() or 1, workers)),
+        target = self._target
+        columns = KeyColumns(target.identity.primary_key, target.cursor, target.deleted)
+        return FlushKeys(rows, target.schema, columns, limit_bytes=self._budget.merge_bytes)
+
+    def _probe_of(self, keys: FlushKeys) -> Probe:
+        target = self._target
+        at_once = (os.cpu_count() or 1) if target.store.is_local else REQUESTS
+        return Probe(
+            keys,
+            self._inputs,
+            target.path,
+            KeyFilters(target.store, target.path, self._inputs),
+            workers=max(1, min(at_once, self._budget.rewrite_bytes // (2 * PROBE_BATCH_BYTES))),
+            watch=self._watch,
         )
 
     def _workers(self, tasks: Sequence[Rewrite]) -> int:
@@ -192,17 +199,6 @@ class Merge:
         searched = incoming.leaves if stable else None
         return candidate_files(files, self._keys.first, leaves=searched)
 
-    def _found(self, candidates: pl.DataFrame) -> dict[str, Replaced]:
-        if self._keys is None:
-            return {}
-        self._keys.probe(self._inputs, self._target.path, candidates)
-        found = {path: self._keys.hits[path].found for path in candidates["path"]}
-        return {path: rows for path, rows in found.items() if rows.positions.size}
-
-    def _count_updated(self, found: Mapping[str, Replaced]) -> int:
-        rows = np.unique(np.concatenate([NONE, *(hits.rows for hits in found.values())]))
-        return len(rows) if self._keep is None else int(self._keep[rows].sum())
-
     def _placed(self, layout: Layout) -> Incoming:
         """The rows in the leaves of the layout, placed again only where it changed."""
         if self._incoming is None or self._incoming.layout != layout:
@@ -214,7 +210,7 @@ class Merge:
         self, files: pl.DataFrame, found: Mapping[str, Replaced], incoming: Incoming, *, in_place: bool
     ) -> dict[str, Replaced]:
         self._left = np.ones(incoming.source.size, dtype=bool)
-        if self._keys is None or incoming.table is None or not found or not in_place:
+        if self._keys is None or self._keys.passes > 1 or incoming.table is None or not found or not in_place:
             return {}
         leaf_of = dict(zip(files["path"], files["leaf"], strict=True))
         self._where = incoming.where(self._keys.count)

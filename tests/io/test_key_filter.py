@@ -16,7 +16,7 @@ def store(tmp_path_factory):
 
 
 def hashes(values, dtype=pl.Int64):
-    return filter_hashes(pl.DataFrame({"c0": pl.Series(values, dtype=dtype)}), ["c0"])
+    return filter_hashes(pl.DataFrame({"c0": pl.Series(values, dtype=dtype)}), ["c0"]).copy()
 
 
 @given(
