@@ -52,6 +52,8 @@ def _sentence(loc: Location, detail: Any, model: type[BaseModel], found: Any) ->
         allowed = list(_choices(model, loc))
         value = _value(found, loc)
         return loc, f"is {shown(value)}; allowed: {', '.join(allowed)}{closest(str(value), allowed)}"
+    if kind in {"model_type", "dict_type"}:
+        return loc, f"must be a mapping; found {shown(_value(found, loc))}"
     if kind == "value_error":
         return loc, str(detail["ctx"]["error"]) + _found(found, loc)
     return loc, f"{detail['msg'].replace('Input should', 'should')}{_found(found, loc)}"
@@ -105,7 +107,12 @@ def _fields(model: type[BaseModel], loc: Location) -> Mapping[str, Any]:
 
 
 def _choices(model: type[BaseModel], loc: Location) -> Iterable[str]:
-    annotation = _fields(model, loc[:-1])[str(loc[-1])].annotation
+    fields, name = _fields(model, loc[:-1]), loc[-1]
+    outer = _fields(model, loc[:-2]).get(str(loc[-2])) if len(loc) > 1 else None
+    if name not in fields or (outer is not None and not any(_is_model(part) for part in _types(outer.annotation))):
+        annotation = outer.annotation if outer is not None else None  # an entry of a mapping
+    else:
+        annotation = fields[str(name)].annotation
     return [
         str(choice)
         for part in _types(annotation)

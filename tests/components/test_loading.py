@@ -206,3 +206,14 @@ def test_a_source_remembers_the_lines_of_its_tables(tmp_path, write):
     path = write("shop", GOOD.format(name="shop"))
     origin = load_sources([tmp_path]).sources[0].origin
     assert (origin.path, origin.line, dict(origin.table_lines)) == (path, 1, {"orders": 6})
+
+
+def test_an_entry_of_a_mapping_is_named_with_what_is_allowed(problem):
+    text = problem(_attributes(*NAMED, "tables:", "  - name: orders", "    mask: {name: rot13}"))
+    assert text == "defs.yaml:7: attributes.tables[0].mask.name is 'rot13'; allowed: hash, redact"
+
+
+@pytest.mark.parametrize("key", ["columns", "mask"])
+def test_a_list_where_a_mapping_is_meant_is_a_sentence(problem, key):
+    text = problem(_attributes(*NAMED, "tables:", "  - name: orders", f"    {key}: [id]"))
+    assert text == f"defs.yaml:7: attributes.tables[0].{key} must be a mapping; found a list"
