@@ -28,9 +28,13 @@ _REPORTED = (
     "bytes_written",
     "files_added",
     "files_removed",
+    "files_considered",
+    "files_probed",
+    "filter_bytes",
     "partitions_touched",
     "seconds",
     "peak_memory_bytes",
+    "predicted_memory_bytes",
 )
 
 

@@ -44,8 +44,8 @@ class Rewrite:
 class MergePlan:
     """What a merge will do to one snapshot. Counts are of files; `updated_rows` of source rows found in the lake.
 
-    Of the considered files `filtered_files` were ruled out by key filters of `filter_bytes`, and of `probed_files` the
-    keys were read.
+    `predicted_bytes` is what the whole process is expected to hold at most while it is carried out. Of the considered
+    files `filtered_files` were ruled out by key filters of `filter_bytes`, and of `probed_files` the keys were read.
     """
 
     rewrites: tuple[Rewrite, ...]
@@ -57,6 +57,7 @@ class MergePlan:
     leaves: tuple[str, ...] = field(default=())
     filtered_files: int = 0
     filter_bytes: int = 0
+    predicted_bytes: int = 0
 
     @property
     def removes(self) -> list[str]:

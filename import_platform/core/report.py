@@ -21,9 +21,9 @@ class SyncReport:
     """The JSON object of one table, field for field the contract of `import-platform sync --json`.
 
     Bytes: `bytes_read` decoded Arrow bytes from the source, `bytes_written` bytes of committed data files,
-    `filter_bytes` key filters read, `peak_memory_bytes` the summed PSS of the process tree. Of `files_considered` the
-    keys of `files_probed` were read to find what to rewrite. Mutable on purpose: a sync fills it as it goes, so a failed
-    one still tells what it did.
+    `filter_bytes` key filters read, `peak_memory_bytes` the summed PSS of the process tree, `predicted_memory_bytes`
+    what its merges were expected to hold. Of `files_considered` the keys of `files_probed` were read to find what to
+    rewrite. Mutable on purpose: a sync fills it as it goes, so a failed one still tells what it did.
     """
 
     table: str
@@ -44,6 +44,7 @@ class SyncReport:
     delta_version: int | None = None
     cursor_value: str | None = None
     peak_memory_bytes: int = 0
+    predicted_memory_bytes: int = 0
     seconds: float = 0.0
     resumed: bool = False
     error: str | None = None

@@ -321,6 +321,7 @@ class Flush:
         report.files_considered += plan.considered_files
         report.files_probed += plan.probed_files
         report.filter_bytes += plan.filter_bytes
+        report.predicted_memory_bytes = max(report.predicted_memory_bytes, plan.predicted_bytes)
         leaves = {file.leaf for file in merged.adds}
         if before is not None and plan.removes:
             leaves |= set(before.files.filter(pl.col("path").is_in(plan.removes))["leaf"])

@@ -32,7 +32,7 @@ from import_platform.io.store import REQUESTS, ReadOnce, Store
 from import_platform.pipeline.counting import assigned
 from import_platform.pipeline.growth import Growth, Layout
 from import_platform.pipeline.incoming import Incoming, Placing, Rows
-from import_platform.pipeline.keys import FlushKeys, KeyColumns
+from import_platform.pipeline.keys import ROW_BYTES, FlushKeys, KeyColumns
 from import_platform.pipeline.leaves import LeafWriters
 from import_platform.pipeline.probe import PROBE_BATCH_BYTES, Probe
 from import_platform.pipeline.scatter import Scatter, buffered_bytes, open_leaves_max, passes_of, read_ahead
@@ -133,8 +133,9 @@ class Merge:
         splits = {leaf: split.targets for leaf, split in incoming.layout.splits.items()}
         replaced = self._put_back(files, found, incoming, in_place=not gone)
         rest = {path: np.setdiff1d(p, replaced[path].positions) if path in replaced else p for path, p in hits.items()}
+        rewrites = plan_rewrites(files, rest, dropped, self._left_leaves(incoming), splits=splits, replaced=replaced)
         return MergePlan(
-            rewrites=plan_rewrites(files, rest, dropped, self._left_leaves(incoming), splits=splits, replaced=replaced),
+            rewrites=rewrites,
             dropped=tuple(dropped),
             considered_files=files.height,
             probed_files=sum(hit.was_read for hit in looked.values()),
@@ -143,6 +144,7 @@ class Merge:
             leaves=tuple(incoming.leaves),
             filtered_files=sum(not hit.was_read for hit in looked.values()),
             filter_bytes=sum(hit.filter_bytes for hit in looked.values()),
+            predicted_bytes=self._predicted_bytes(incoming, rewrites),
         )
 
     def write(self, plan: MergePlan) -> Merged:
@@ -190,6 +192,12 @@ class Merge:
         largest = max((self._sizes[path] for task in tasks for path in task.inputs), default=0)
         each = min(WORKER_BYTES, DECODED_SHARE * largest + 2 * MIB)
         return max(1, min(REQUESTS, self._budget.rewrite_bytes // each))
+
+    def _predicted_bytes(self, incoming: Incoming, rewrites: Sequence[Rewrite]) -> int:
+        """Rows held, what is remembered of each, and the workers, on top of what the process held before."""
+        held = buffered_bytes(self._budget) if incoming.table is None else 2 * incoming.table.nbytes
+        remembered = self._keys.count * ROW_BYTES if self._keys is not None else 0
+        return self._budget.base_bytes + held + remembered + min(self._workers(rewrites), len(rewrites)) * WORKER_BYTES
 
     def _candidates(self, files: pl.DataFrame, incoming: Incoming) -> pl.DataFrame:
         if self._keys is None or not self._keys.count:

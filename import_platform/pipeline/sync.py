@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from import_platform.core.budget import format_bytes
 from import_platform.core.cursor import CursorValue, later
 from import_platform.core.layout import validate
 from import_platform.core.report import Status, SyncReport
@@ -100,6 +101,10 @@ def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], Non
             report.peak_memory_bytes = watch.peak_bytes
             release_unused()
     report.peak_memory_bytes = watch.peak_bytes
+    if report.predicted_memory_bytes:
+        held, predicted = format_bytes(report.peak_memory_bytes), format_bytes(report.predicted_memory_bytes)
+        budget = format_bytes(context.budget.total_bytes)
+        context.observer.note(report.table, f"held {held} at most; its merges were predicted {predicted} of {budget}")
     return report
 
 
