@@ -80,17 +80,18 @@ class Made:
         numbers = self.changed()
         rows = 10 if self.name == "foreign" else PAGE_ROWS
         for at in range(start, len(numbers), rows):
-            yield Page(self.batch(numbers[at : at + rows]), {"at": at + rows})
+            yield Page(self.batch(np.asarray(numbers[at : at + rows])), {"at": at + rows})
 
     def close(self) -> None: ...
 
-    def changed(self) -> Numbers:
+    def changed(self) -> Sequence[int]:
+        """Numbers of the rows that a sync of this version finds; ranges, because a list of them would be measured."""
         if self.name == "foreign":
-            return np.arange(0, self.rows, self.rows // (100 if self.version else 1))
+            return range(0, self.rows, self.rows // (100 if self.version else 1))
         if self.name == "keys" or not self.version:
-            return np.arange(self.rows)
+            return range(self.rows)
         first = np.arange(0, min(self.rows, LEAVES * 1000), LEAVES) + self.version
-        return np.sort(np.concatenate([first, first + LEAVES // 2]))
+        return list(np.sort(np.concatenate([first, first + LEAVES // 2])))
 
     def batch(self, numbers: Numbers) -> pa.RecordBatch:
         """The rows of these numbers."""
