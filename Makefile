@@ -11,6 +11,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH ?= merge
 BENCH_ARGS ?=
+DEMO_ARGS ?=
 SETUP := $(VENV)/.installed
 
 .PHONY: help setup demo ui check format lint test bench lock clean
@@ -21,7 +22,7 @@ help: ## list the commands
 setup: $(SETUP) ## create .venv from requirements.lock and install the package into it
 
 demo: $(SETUP) ## the main job on real data: PostgreSQL with 336,776 flights into a Delta lake, changed, synced again
-	@$(BIN)/import-platform demo
+	@$(BIN)/import-platform demo $(DEMO_ARGS)
 
 ui: $(SETUP) ## open the Dagster UI on the lake of this checkout
 	@$(BIN)/import-platform ui

@@ -297,12 +297,15 @@ def demo(
     months: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=12, help="Only the first months of the year.")
     ] = None,
+    rest: Annotated[
+        bool, typer.Option("--rest", metavar="", help="An API instead: a sync killed half-way, changes, a comparison.")
+    ] = False,
 ) -> None:
     """Import a real PostgreSQL database, change it, sync again, and compare every row."""
     with terminal(context) as screen:
         from import_platform.cli import demo as command
 
-        command.run(screen, months=months)
+        command.run(screen, months=months, rest=rest)
 
 
 @app.command()

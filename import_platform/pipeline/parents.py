@@ -22,7 +22,8 @@ from import_platform.io.parquet import read_batches
 from import_platform.io.staging import Staging
 from import_platform.sources.protocol import TokenExpired
 
-GRACE_SECONDS, POLL_SECONDS, WAIT_SECONDS = 3.0, 0.5, 900.0
+GRACE_SECONDS, LATER_SECONDS, WAIT_SECONDS = 3.0, 10.0, 900.0
+POLL_SECONDS = 0.2
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -38,15 +39,16 @@ class LakeParents:
         return None if snapshot is None else snapshot.version
 
     def awaited_version(self, table: str) -> int | None:
-        """As `version`, but while the first sync of the table is under way elsewhere, its end is waited for."""
+        """As `version`, but while a sync of the table is under way elsewhere, its end is waited for: the first one's
+        for long, because nothing can be read before it, a later one's for a moment."""
         staging = Staging(self._lake.store, self._lake.staging_path(self._source, table))
         started = time.monotonic()
-        while (found := self.version(table)) is None:
-            waited = time.monotonic() - started
-            if waited > (WAIT_SECONDS if staging.attempts() else GRACE_SECONDS):
-                return None
+        while True:
+            found, is_open = self.version(table), bool(staging.attempts())
+            patience = LATER_SECONDS if found is not None else WAIT_SECONDS
+            if time.monotonic() - started >= (patience if is_open else 0.0 if found is not None else GRACE_SECONDS):
+                return self.version(table)
             time.sleep(POLL_SECONDS)
-        return found
 
     def changed(
         self, table: str, columns: Sequence[str], *, version: int, since: int | None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from fnmatch import fnmatch
 from typing import Any
 
-from tests.sources.rest.api_server import ApiServer, Asked, Listed, status
+from tests.sources.rest.api_server import ApiServer, Asked, Listed, ok, status
 
 START = 1_735_689_600
 KEY = "sk_test_s3cr3t-token"
@@ -66,3 +67,47 @@ class FakeStripe:
         if int(asked.params.get("limit", 10)) > 100:
             return status(400, {}, '{"error": {"message": "limit is at most 100"}}')
         return None
+
+
+def main() -> None:
+    """Serves objects for the demo and prints its port; `POST /_change` changes some, `GET /_facts` tells what there is."""
+    server = ApiServer(latency_seconds=0.01, keep_log=False)
+    stripe = FakeStripe(server)
+    for n in range(4000):
+        stripe.add("customer", n, email=f"{n}@example.com", balance=n % 500)
+    for n in range(1500):
+        stripe.add("invoice", n, customer=f"cu_{n % 4000:06d}", amount_due=n * 25)
+        stripe.lines[f"in_{n:06d}"] = [{"id": f"il_{n}_{k}", "amount": k * 25} for k in range(n % 4)]
+    stripe.seconds_ago = 0
+    asked = 0
+
+    def answer(request: Asked) -> Any:
+        nonlocal asked
+        if request.path == "/_change":
+            for n in range(3, 1500, 100):
+                stripe.lines[f"in_{n:06d}"] = [{"id": f"il_{n}_new", "amount": 7}]
+                stripe.update("invoice", f"in_{n:06d}", amount_due=7)
+                stripe.update("customer", f"cu_{n:06d}", balance=-1)
+            stripe.delete("customer", "cu_000001")
+            stripe.add("customer", 9000, email="new@example.com", balance=0)
+            return ok({})
+        if request.path == "/_facts":
+            lines = [line for found in stripe.lines.values() for line in found]
+            customers = stripe.objects["customer"].values()
+            return ok({
+                "asked": asked,
+                "customers": [len(customers), sum(c["balance"] for c in customers)],
+                "invoices": [1500, sum(i["amount_due"] for i in stripe.objects["invoice"].values())],
+                "invoice_line_items": [len(lines), sum(line["amount"] for line in lines)],
+            })  # fmt: skip
+        asked += 1
+        return stripe._refused(request)
+
+    server.refuse = answer
+    sys.stdout.write(f"{server.port}\n")
+    sys.stdout.flush()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
