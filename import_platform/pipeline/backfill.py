@@ -58,6 +58,8 @@ class BackfillFlush(Flush):
         if self._newer is None or snapshot is None:
             return super()._dropped(snapshot)
         judged = self._newer.judge(snapshot)
+        if judged.vanished.size:
+            raise self._range_changed()
         if self._overtaken is None or not np.array_equal(judged.overtaken, self._overtaken):
             self._overtaken = judged.overtaken
             if self._merge is not None:
@@ -75,7 +77,7 @@ class BackfillFlush(Flush):
         if self._merge is None or self._merging != schema:
             table, context = self._table, self._table.context
             self._merge = Merge(
-                Target(table.store, table.path, schema, table.identity, table.spec.cursor),
+                Target(table.store, table.path, schema, table.identity, table.spec.cursor, table.spec.deleted),
                 RowsWithout(self._staged(), self._overtaken),
                 by_key=True,
                 budget=context.budget,

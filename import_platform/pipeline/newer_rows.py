@@ -2,7 +2,8 @@
 
 Of a row that both have, the one with the greater cursor value stays; the pass's where they are equal. A row of the
 range that the pass has not seen goes away only if the lake had that very version when the pass began, because then the
-source has lost it; otherwise a sync has brought it meanwhile, and it stays.
+source has lost it; otherwise a sync has brought it meanwhile, and it stays. A row of the pass that the lake had then
+and has no more was deleted meanwhile, and nothing says which of the two is newer: such a pass must begin anew.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ class Start:
 @dataclass(frozen=True)
 class Judged:
     """`dropped` files go away whole, and of others the rows `gone`; `overtaken` are ordinals of the pass's rows that
-    are older than what the lake has."""
+    are older than what the lake has, and `vanished` those that others deleted from it since the start."""
 
     dropped: list[str]
     gone: dict[str, Positions]
     overtaken: Positions
+    vanished: Positions
 
 
 class NewerRows(PartlyInRange):
@@ -60,6 +62,7 @@ class NewerRows(PartlyInRange):
         self._rows = rows
         self._gone: dict[str, Positions] = {}
         self._overtaken: dict[str, Positions] = {}
+        self._met: dict[str, Positions] = {}
         self._judged: tuple[int, Judged] | None = None
 
     def rows(self, snapshot: Snapshot) -> dict[str, Positions]:
@@ -76,8 +79,10 @@ class NewerRows(PartlyInRange):
         whole = set(whole_files(self._table, snapshot, self._key))
         fresh = [path for path in inside if path not in self._start.range_files]
         moved = self._newer_elsewhere(snapshot, inside)
-        if any(path not in self._overtaken for path in [*fresh, *moved]):
-            self._compare(snapshot, [path for path in fresh if path not in self._overtaken], whole, moved)
+        removed = self._removed(snapshot)
+        if any(path not in self._met for path in [*fresh, *moved, *removed]):
+            self._compare(snapshot, [path for path in fresh if path not in self._met], whole, [*moved, *removed])
+        left = self._met_in([*fresh, *moved])
         gone = {path: rows for path, rows in super().rows(snapshot).items() if path in self._start.range_files}
         gone |= {path: self._gone[path] for path in fresh}
         rows = dict(snapshot.files.select("path", "rows").iter_rows())
@@ -86,7 +91,18 @@ class NewerRows(PartlyInRange):
             dropped,
             {path: positions for path, positions in gone.items() if positions.size and path not in dropped},
             np.unique(np.concatenate([_NONE, *(self._overtaken[path] for path in [*fresh, *moved])])),
+            np.setdiff1d(self._met_in(removed), left),
         )
+
+    def _met_in(self, paths: Sequence[str]) -> Positions:
+        """Ordinals of the pass's keys that the files have."""
+        return np.unique(np.concatenate([_NONE, *(self._met[path] for path in paths)]))
+
+    def _removed(self, snapshot: Snapshot) -> list[str]:
+        """Files of the start that are gone, those of the range alone where rows never move."""
+        known = self._start.files or frozenset[str]()
+        before = self._start.range_files if self._table.identity.partition.stable else self._start.range_files | known
+        return sorted(before - set(snapshot.files["path"]))
 
     def _newer_elsewhere(self, snapshot: Snapshot, inside: Collection[str]) -> list[str]:
         """Files outside the range that are newer than the start: a row of the pass may have moved there since."""
@@ -95,16 +111,16 @@ class NewerRows(PartlyInRange):
         old = {*inside, *(self._start.files or ())}
         return snapshot.files.filter(~pl.col("path").is_in(list(old)))["path"].to_list()
 
-    def _compare(self, snapshot: Snapshot, fresh: Sequence[str], whole: Collection[str], moved: Sequence[str]) -> None:
+    def _compare(self, snapshot: Snapshot, fresh: Sequence[str], whole: Collection[str], other: Sequence[str]) -> None:
         keyed = _Keyed(self._table, self._cursor, snapshot.schema)
         seen = _Seen.of(keyed, self._rows)
         unseen = _Unseen(keyed, sorted(self._start.range_files))
         for path in fresh:
             among = None if path in whole else self.positions(path, snapshot.schema)
-            self._gone[path], self._overtaken[path] = seen.against(path, unseen, among=among)
-        for path in moved:
-            if path not in self._overtaken:
-                _, self._overtaken[path] = seen.against(path, None, among=None)
+            self._gone[path], self._overtaken[path], self._met[path] = seen.against(path, unseen, among=among)
+        for path in other:
+            if path not in self._met:
+                _, self._overtaken[path], self._met[path] = seen.against(path, None, among=None)
         for path, positions in unseen.had().items():
             self._gone[path] = np.union1d(self._gone[path], positions)
 
@@ -151,22 +167,31 @@ class _Seen:
         every = pl.concat([empty, *(keyed.frame(batch) for batch in rows.batches(keyed.columns))]).with_row_index(ROW)
         return cls(keyed, every, last_versions(every, keyed.on, "cursor").rename({"cursor": "theirs"}))
 
-    def against(self, path: str, unseen: _Unseen | None, *, among: Positions | None) -> tuple[Positions, Positions]:
-        """Positions of the file's rows that the pass replaces, and ordinals of the pass's rows that are overtaken.
+    def against(
+        self, path: str, unseen: _Unseen | None, *, among: Positions | None
+    ) -> tuple[Positions, Positions, Positions]:
+        """Positions of the file's rows that the pass replaces, ordinals of the pass's rows that are overtaken, and of
+        the keys that the file has at all.
 
         Of the range are the rows `among`, None meaning all; those that the pass has not seen go to `unseen`.
         """
         on, replaced, overtaken = self.keyed.on, [_NONE], [self.last.clear().select(self.keyed.on)]
+        common = [_NONE]
         for rows in self.keyed.file(path):
             found = rows.join(self.last, on=on, how="left", nulls_equal=True)
             met = pl.col(ROW).is_not_null()
+            common.append(found.filter(met)[ROW].to_numpy().astype(np.int64))
             overtaken.append(found.filter(met & _later("cursor", "theirs")).select(on))
             inside = found if among is None else found.filter(pl.Series(np.isin(found["at"].to_numpy(), among)))
             replaced.append(inside.filter(met & ~_later("cursor", "theirs"))["at"].to_numpy())
             if unseen is not None:
                 unseen.add(path, inside.filter(~met))
         losers = self.every.join(pl.concat(overtaken), on=on, how="semi", nulls_equal=True)
-        return np.sort(np.concatenate(replaced)), losers[ROW].to_numpy().astype(np.int64)
+        return (
+            np.sort(np.concatenate(replaced)),
+            losers[ROW].to_numpy().astype(np.int64),
+            np.unique(np.concatenate(common)),
+        )
 
 
 @dataclass

@@ -209,6 +209,42 @@ def test_a_row_without_a_cursor_value_is_the_oldest(table):
     assert text_of(table, 800) == "newer800"
 
 
+def test_a_row_that_a_full_refresh_took_away_meanwhile_does_not_come_back(table):
+    """The pass has seen it, the full refresh has not: nobody can tell which is newer, so the range is read again."""
+    after = without(table.source.rows, [800])
+    _, reads = beside(table, lambda: table.sync(after, full_refresh=True))
+    assert reads == 2
+    assert text_of(table, 800) is None
+    assert table.matches()
+
+
+def with_marks(ids, *, day=0, text="x", deleted=False):
+    made = rows(ids, day=day, text=text)
+    return made.append_column("gone", pa.array([deleted] * made.num_rows))
+
+
+@pytest.mark.parametrize("budget", [STREAMED, PAGE_BY_PAGE], ids=["streamed", "held"])
+def test_a_row_that_a_sync_learned_to_be_deleted_meanwhile_does_not_come_back(synced, budget):
+    table = synced(with_marks(range(1600)), budget=budget, declared={"deleted": "gone"})
+    table.sync()
+    marked = with_marks([800], day=5, deleted=True)
+    _, reads = beside(table, lambda: table.sync(replaced(table.source.rows, marked)))
+    assert reads == 2
+    assert text_of(table, 800) is None
+    assert table.lake_frame().height == 1599
+
+
+@pytest.mark.parametrize("budget", [STREAMED, PAGE_BY_PAGE], ids=["streamed", "held"])
+def test_rows_marked_as_deleted_are_not_in_the_lake_though_others_are_newer(synced, budget):
+    table = synced(with_marks(range(1600)), budget=budget, declared={"deleted": "gone"})
+    table.sync()
+    table.source.rows = replaced(table.source.rows, with_marks([801], deleted=True))
+    _, reads = beside(table, lambda: table.sync(replaced(table.source.rows, with_marks([802], day=5, text="newer"))))
+    assert reads == 1
+    assert (text_of(table, 801), text_of(table, 802)) == (None, "newer802")
+    assert table.lake_frame().height == 1599
+
+
 def test_null_keys_meet_null_keys(synced):
     def with_null_key(text, day):
         return rows([0], day=day, text=text).set_column(0, "id", pa.array([None], pa.int64()))
