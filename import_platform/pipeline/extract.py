@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -112,7 +113,8 @@ class Extract:
         self._request = read_request(table, attempt, state, done[-1].token if done else None)
         self._counted = table.spec.sync is SyncMode.APPEND and not table.spec.primary_key
         used = [known for checkpoint in done for known in checkpoint.met]
-        self._known = Known(() if state.settled else state.tail, counted=self._counted, used=used)
+        again = not state.settled or table.spec.lookback is not None
+        self._known = Known(state.tail if again else (), counted=self._counted, used=used)
         self._fitting = Fitting(table.spec, table.snapshot)
         self.ended = bool(done and done[-1].end)
 
@@ -185,8 +187,8 @@ class Extract:
         )
 
     def _without_known(self, chunk: _Gathering, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Leaves out rows at the last cursor value that are in the lake exactly as they are."""
-        at = self._at(batch, self._attempt.after) if self._known else None
+        """Leaves out rows at the last cursor value, with a lookback not past it, that are in the lake as they are."""
+        at = self._at(batch, self._attempt.after, self._compared(pc.less_equal)) if self._known else None
         if at is None or not at.any():
             return batch
         seen = np.zeros(batch.num_rows, dtype=bool)
@@ -210,9 +212,12 @@ class Extract:
         return batch.filter(pa.array(keep))
 
     def _tail(self, batch: pa.RecordBatch) -> list[int]:
-        if self._attempt.settled or self._attempt.kind is AttemptKind.BACKFILL:
+        lookback = self._table.spec.lookback
+        if (self._attempt.settled and lookback is None) or self._attempt.kind is AttemptKind.BACKFILL:
             return []
-        at = self._at(batch, self._attempt.ceiling)
+        ceiling = self._attempt.ceiling
+        since = ceiling if ceiling is None else _looked_back(self._table, ceiling)
+        at = self._at(batch, since, self._compared(pc.greater_equal))
         return [] if at is None or not at.any() else [int(h) for h in self._hashes(batch.filter(pa.array(at)))]
 
     def _hashes(self, batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
@@ -220,13 +225,18 @@ class Extract:
         key = self._table.spec.primary_key
         return row_hashes(batch.select(key) if key and self._table.spec.sync is SyncMode.APPEND else batch)
 
-    def _at(self, batch: pa.RecordBatch, value: str | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
+    def _compared(self, looking_back: Callable[..., Any]) -> Callable[..., Any]:
+        return pc.equal if self._table.spec.lookback is None else looking_back
+
+    def _at(
+        self, batch: pa.RecordBatch, value: str | None, compare: Callable[..., Any] = pc.equal
+    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
         cursor = self._table.spec.cursor
         if cursor is None or value is None or not batch.num_rows:
             return None
         kind = batch.schema.field(cursor).type
-        equal = pc.equal(batch.column(cursor), pa.scalar(decode(value, kind), kind))
-        mask: np.ndarray[tuple[int], np.dtype[np.bool_]] = pc.fill_null(equal, False).to_numpy(zero_copy_only=False)
+        found = compare(batch.column(cursor), pa.scalar(decode(value, kind), kind))
+        mask: np.ndarray[tuple[int], np.dtype[np.bool_]] = pc.fill_null(found, False).to_numpy(zero_copy_only=False)
         return mask
 
     def _stage(self, chunk: _Gathering, *, end: bool) -> Iterator[Checkpoint]:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from import_platform.core.budget import MIB, MemoryBudget
-from import_platform.core.report import SyncReport
+from import_platform.core.report import Status, SyncReport
 from import_platform.core.table import DeclaredTable, SyncMode
 from import_platform.errors import ConfigError
 from import_platform.io.lake import Lake
@@ -99,6 +99,21 @@ def test_a_lookback_brings_rows_that_were_stamped_behind_the_cursor(
     assert blind.sync().rows_inserted == 0
     assert seeing.sync().rows_inserted == 1
     seeing.assert_equal()
+
+
+def test_a_lookback_rewrites_only_what_has_changed(postgres: Database, synced: Callable[..., Synced]) -> None:
+    postgres.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, word text, at timestamptz)",
+        "INSERT INTO t SELECT i, 'a', now() - i * interval '1 minute' FROM generate_series(10, 500) i",
+    )
+    table = synced(cursor="at", lookback="2h")
+    table.sync()
+    idle = table.sync()
+    assert (idle.status, idle.rows_read > 100, idle.files_added) == (Status.UNCHANGED, True, 0)
+    postgres.execute("UPDATE t SET word = 'changed' WHERE id = 60", "DELETE FROM t WHERE id = 70")
+    postgres.execute("INSERT INTO t VALUES (70, 'again', now() - interval '70 minutes')")
+    assert (table.sync().rows_updated, table.sync().status) == (2, Status.UNCHANGED)
+    table.assert_equal()
 
 
 def test_a_lookback_is_refused_where_it_cannot_work(postgres: Database, synced: Callable[..., Synced]) -> None:
