@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,24 @@ def pages(rows: int, latency: float, folder: str, memory: str) -> None:
         whole = sync(connection, "invoices", f"{folder}/whole", memory)
         tell("bare client", seconds=bare_seconds, ms_per_page=1000 * bare_seconds * PER_PAGE / rows)
         tell("sync", **whole, ratio=whole["wall_seconds"] / bare_seconds)
-        first = sync(connection, "invoices", f"{folder}/killed", memory, kill_after=whole["wall_seconds"] / 2)
+        before = asked_so_far(url)
+        sync(connection, "invoices", f"{folder}/killed", memory, kill_after=whole["wall_seconds"] / 2)
         second = sync(connection, "invoices", f"{folder}/killed", memory)
-        staged = rows - second["rows_read"]
-        repeated = first["wall_seconds"] + second["wall_seconds"] - whole["wall_seconds"] - first["start_seconds"]
-        tell("killed at half", staged_rows=staged, seconds_after=second["wall_seconds"], repeated_seconds=repeated)
+        repeated = asked_so_far(url) - before - rows // PER_PAGE
+        tell(
+            "killed at half",
+            staged_rows=rows - second["rows_read"],
+            seconds_after=second["wall_seconds"],
+            repeated_pages=repeated,
+            repeated_seconds=repeated * bare_seconds * PER_PAGE / rows,
+        )
     finally:
         server.kill()
         server.wait()
+
+
+def asked_so_far(url: str) -> int:
+    return int(requests.get(f"{url}/_asked").json()["asked"])
 
 
 def bare(url: str, rows: int) -> float:
@@ -82,6 +93,20 @@ def bare(url: str, rows: int) -> float:
     session = requests.Session()
     for offset in range(0, rows, PER_PAGE):
         session.get(f"{url}/invoices", params={"offset": offset, "limit": PER_PAGE}).json()
+    return time.perf_counter() - started
+
+
+def bare_children(url: str, parents: int, parallel: int) -> float:
+    """The same requests from as many threads, each with a session of its own and nothing else to do."""
+
+    def some(first: int) -> None:
+        session = requests.Session()
+        for n in range(first, parents, parallel):
+            session.get(f"{url}/invoices/{n}/lines").json()
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(parallel) as threads:
+        list(threads.map(some, range(parallel)))
     return time.perf_counter() - started
 
 
@@ -97,10 +122,12 @@ def children(parents: int, folder: str, memory: str, *, latency: float = 0.02, p
             "resource_defaults": defaults,
             "resources": [{"name": "invoices", "endpoint": "invoices"}, {"name": "lines", "endpoint": lines}],
         }
+        bare_seconds = bare_children(url, parents, parallel)
         sync(connection, "invoices", f"{folder}/children", memory)
         found = sync(connection, "lines", f"{folder}/children", memory)
         ideal = parents * latency / parallel
-        tell("children", **found, ideal_seconds=ideal, ratio=found["wall_seconds"] / ideal)
+        to_bare = found["wall_seconds"] / bare_seconds
+        tell("children", **found, ideal_seconds=ideal, ratio=found["wall_seconds"] / ideal, ratio_to_bare=to_bare)
     finally:
         server.kill()
         server.wait()

@@ -20,7 +20,7 @@ from import_platform.io.staging import Staging
 from import_platform.io.store import Store
 from import_platform.pipeline.parents import LakeParents
 from import_platform.pipeline.turns import Granting
-from import_platform.sources.protocol import ReadsLake, Source
+from import_platform.sources.protocol import NoRowsYet, ReadsLake, Source
 
 
 def _never() -> bool:
@@ -126,6 +126,8 @@ def open_table(context: TableContext) -> OpenTable:
     if not found:
         raise _unknown(context)
     info = found[0] if snapshot is None else with_known(found[0], snapshot.schema)
+    if info.sampled and not info.columns:
+        raise NoRowsYet("the table has no row yet", table=context.table_id, remedy="Its first row makes the table.")
     if declared.where is not None and not getattr(context.source, "takes_where", False):
         kind = context.source.kind
         raise ConfigError("this source takes no where:", table=context.table_id, kind=kind, remedy="Leave it out.")

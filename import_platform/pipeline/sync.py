@@ -37,7 +37,7 @@ from import_platform.pipeline.keys import ROW_BYTES
 from import_platform.pipeline.replace_range import range_files
 from import_platform.pipeline.sampled import as_staged, grown
 from import_platform.pipeline.turns import Turns
-from import_platform.sources.protocol import Ceiling, ColumnsGrew, TokenExpired
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, NoRowsYet, TokenExpired
 
 RESUME_WITHIN = timedelta(days=7)
 FLUSH_CHUNKS = 16
@@ -89,6 +89,8 @@ def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], Non
     with MemoryWatch(context.budget.total_bytes) as watch:
         try:
             work(open_table(replace(context, watch=watch)), report)
+        except NoRowsYet as nothing:
+            context.observer.note(context.table_id, f"{nothing.message}; its first row makes the table")
         except ImportPlatformError as error:
             report.status, report.error = Status.FAILED, str(error)
             error.report = report

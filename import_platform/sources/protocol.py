@@ -22,6 +22,10 @@ class TokenExpired(SourceUnavailable):
     """A token's place is gone (a keyless table was rewritten): drop the pages and read from the beginning."""
 
 
+class NoRowsYet(RetryableError):
+    """A `sampled` table has no row, so nothing is known of its columns: there is nothing to import, and no fault."""
+
+
 class ColumnsGrew(RetryableError):
     """A read of a `sampled` table met a new column or a wider type: read on from the last token with `table`.
 

@@ -216,6 +216,16 @@ def main() -> None:
             pages[start] = json.dumps({"data": data, "total": count}).encode()
         return 200, {}, pages[start]
 
+    asked = 0
+
+    def counted(request: Asked) -> Answer | None:
+        nonlocal asked
+        if request.path == "/_asked":
+            return ok({"asked": asked})
+        asked += 1
+        return None
+
+    server.refuse = counted
     server._offset = page  # type: ignore[method-assign]
     server.lists["/invoices"] = Listed([], "offset")
     if style == "children":

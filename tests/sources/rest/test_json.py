@@ -140,6 +140,17 @@ def test_an_empty_page_in_the_middle_ends_nothing(server: ApiServer, tmp_path: P
     assert table.ids() == [1, 2]
 
 
+def test_a_list_without_any_row_makes_no_table_and_is_no_failure(server: ApiServer, table: RestTable) -> None:
+    pages(server)
+    assert table.sync().status == "unchanged"
+    assert table.log().snapshot() is None
+    pages(server, [{"id": 1}])
+    assert table.sync().rows_inserted == 1
+    pages(server)
+    assert table.sync(full_refresh=True).rows_read == 0
+    assert table.ids() == []
+
+
 def test_nested_values_are_json_text_however_deep(server: ApiServer, table: RestTable) -> None:
     deep: Any = "ground"
     for _ in range(400):
