@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any, Self
 
@@ -13,7 +15,14 @@ import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
 
 from import_platform.core.report import Observer, Silent, Status, SyncReport
-from import_platform.errors import ConfigError, ImportPlatformError, Interrupted, TableBusy
+from import_platform.errors import (
+    ConfigError,
+    ImportPlatformError,
+    Interrupted,
+    SourceRejected,
+    SourceUnavailable,
+    TableBusy,
+)
 from import_platform.jobs.dead_runs import WAIT_SECONDS, end_dead_runs, wait_for_pools
 from import_platform.jobs.discovery import discover_source
 from import_platform.jobs.selection import Declarations, DeclaredSource, Selected, select
@@ -33,6 +42,7 @@ from import_platform.resources.platform import PlatformResource
 from import_platform.resources.process import process_tags
 from import_platform.resources.project import read_settings
 from import_platform.resources.session import UNLIMITED_SECONDS, Session, session
+from import_platform.resources.snapshots import Snapshot
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The terminal shows progress and reports; Dagster's own lines are kept in the run's log."""
@@ -92,6 +102,8 @@ def launch_backfill(
 
 
 _POLL_SECONDS = 0.1
+LOOKS_AGAIN_AFTER = timedelta(hours=1)
+"""A sync of a whole source imports tables that are new since; thousands of tables are found in seconds."""
 
 
 class _Launcher:
@@ -121,7 +133,7 @@ class _Launcher:
         """Reports of the part's tables, in order; a source that cannot even be listed gives one report by its name."""
         source = part.source
         try:
-            self._discover_if_unknown(source)
+            self._discover(part)
         except ImportPlatformError as error:
             return [_failed(source.name, str(error))]
         names = part.tables or tuple(table.name for table in source.known_tables())
@@ -164,7 +176,7 @@ class _Launcher:
         else:
             if not self._instance.get_python_log_dagster_handler_config():
                 # Each run would configure Python's logging anew, which locks up beside another run that writes a line.
-                self._instance.get_yaml_python_handlers = lambda: []  # type: ignore[method-assign]
+                self._instance.get_yaml_python_handlers = list  # type: ignore[method-assign]
             with stop_on_signals() as stop:
                 self._session.stop = stop
                 self._join([Thread(target=run, args=(part,), daemon=True) for part in parts])
@@ -195,9 +207,15 @@ class _Launcher:
                 self._instance.delete_dynamic_partition(keys, key)
         return self._report(source, name, busy)
 
-    def _discover_if_unknown(self, source: DeclaredSource) -> None:
+    def _discover(self, part: Selected) -> None:
+        """Looks for the tables of a source that names none, and for new ones when it is to be synced whole."""
+        source = part.source
+        found = source.snapshot() if source.config.patterns is not None else None
         if source.lacks_discovery:
             discover_source(PlatformResource(), source.config, source.tables, instance=self._instance)
+        elif found is not None and part.tables is None and _age(found) > LOOKS_AGAIN_AFTER:
+            with suppress(SourceUnavailable, SourceRejected):  # each table then says so itself
+                discover_source(PlatformResource(), source.config, source.tables, instance=self._instance)
 
     def _wait(self, source: DeclaredSource, names: Iterable[str]) -> dict[str, str]:
         """Tables still held by another run after the waiting time, with that run's id."""
@@ -262,6 +280,10 @@ class _Launcher:
 def _done_before(source: DeclaredSource, name: str) -> SyncReport:
     """A table that this pass has behind it: nothing was read of it now."""
     return SyncReport(table=table_id(source.name, name), status=Status.UNCHANGED)
+
+
+def _age(found: Snapshot) -> timedelta:
+    return datetime.now(UTC) - datetime.fromisoformat(found.discovered_at)
 
 
 def _sizes(source: DeclaredSource) -> dict[str, int]:

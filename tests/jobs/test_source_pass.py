@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 
 import dagster as dg
 import polars as pl
@@ -134,3 +135,13 @@ def test_a_pass_that_was_killed_is_gone_on_with_however_often(whole):
     assert len(seen) == 7
     assert len(left.read & seen) <= 1
     assert len(left.read | seen) == 10
+
+
+def test_a_sync_of_the_whole_source_finds_tables_that_are_new(whole, monkeypatch):
+    sync(whole, "shop/extra_1")
+    whole.sql("drop table broken", "create table newcomer (id integer primary key)", "insert into newcomer values (1)")
+    assert "newcomer" not in sync(whole, "shop/extra_1")[0]
+    monkeypatch.setattr("import_platform.jobs.launch.LOOKS_AGAIN_AFTER", timedelta(0))
+    found, _ = sync(whole, "shop")
+    assert found["newcomer"] is Status.DONE
+    assert "broken" not in found
