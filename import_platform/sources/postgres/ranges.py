@@ -1,6 +1,6 @@
-"""A table read as ranges of its key, several at a time, each going on from its own place.
+"""A table read as ranges of its key, or of its blocks, several at a time, each going on from its own place.
 
-The ranges' bounds are quantiles from the server's statistics, so they cost nothing and fit any type of key. The token
+The bounds of keys are quantiles from the server's statistics, so they cost nothing and fit any type of key. The token
 of every page holds all ranges with the place that each had reached, so a resume goes on in each of them, whatever
 number of readers it has. All readers see one snapshot; a server that cannot share one (a standby) is read by one.
 """
@@ -21,7 +21,7 @@ from import_platform.sources.postgres.read import read_pages
 from import_platform.sources.postgres.session import PostgresSession, Transaction
 from import_platform.sources.postgres.sql import literal
 from import_platform.sources.postgres.types import has_native_order
-from import_platform.sources.protocol import Page, ReadRequest, Token
+from import_platform.sources.protocol import Page, ReadRequest, Token, TokenExpired
 
 _WORTH_BYTES = 64 * MIB
 _RANGES_PER_READER = 4
@@ -36,34 +36,77 @@ ORDER BY b.position
 
 @dataclass
 class _Range:
-    """Keys whose first column is in [lower, upper). Mutable: `token` is the last place that was handed out."""
+    """Keys whose first column is in [lower, upper), or the blocks in it of the table's `file`.
+
+    Mutable: `token` is the last place that was handed out.
+    """
 
     lower: str | None
     upper: str | None
     token: Token | None = None
     done: bool = False
+    file: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {"lower": self.lower, "upper": self.upper, "token": self.token, "done": self.done}
+        return dict(vars(self))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"key_range" if self.file is None else "block_range": (self.lower, self.upper)}
 
 
 def ranges_of(transaction: Transaction, table: PgTable, request: ReadRequest, *, readers: int) -> list[_Range]:
     """The ranges to read; none where one statement does as well or a place between rows cannot be named.
 
     A table with values stored out of line is read by one reader, because each reader may hold a row of any width.
+
+    Raises:
+        TokenExpired: the token's ranges are blocks of a table that was rewritten since.
     """
     if request.after is not None:
-        return [_Range(**found) for found in request.after.get("ranges", ())]
-    unique = bool(table.key) and set(table.key) <= set(request.primary_key)
+        return _from_token(transaction, table, request.after)
     worth = table.bytes >= _WORTH_BYTES and table.wide_bytes == 0 and table.kind == "r"
-    if readers < 2 or not unique or not worth or (request.window is not None and request.window.after is not None):
+    if readers < 2 or not worth or (request.window is not None and request.window.after is not None):
+        return []
+    count = readers * _RANGES_PER_READER
+    return (
+        _key_ranges(transaction, table, request, count) if request.primary_key else _blocks(transaction, table, count)
+    )
+
+
+def _from_token(transaction: Transaction, table: PgTable, token: Token) -> list[_Range]:
+    ranges = [_Range(**found) for found in token.get("ranges", ())]
+    if any(found.file is not None for found in ranges):
+        now = transaction.rows(f"SELECT pg_relation_filenode({table.oid})::int8 AS file")[0]["file"]
+        if any(found.file != now for found in ranges):
+            raise TokenExpired(
+                "the table was rewritten at the source, so its rows are no longer where the last page ended",
+                remedy="Start the read of this table from its beginning.",
+            )
+    return ranges
+
+
+def _blocks(transaction: Transaction, table: PgTable, count: int) -> list[_Range]:
+    found = transaction.rows(
+        f"SELECT pg_relation_filenode({table.oid})::int8 AS file,"
+        f" pg_relation_size({table.oid}) / current_setting('block_size')::int8 AS blocks"
+    )[0]
+    if found["file"] is None or found["blocks"] < count:
+        return []
+    bounds = [str(found["blocks"] * n // count) for n in range(1, count)]
+    pairs = zip([None, *bounds], [*bounds, None], strict=True)
+    return [_Range(low, high, file=found["file"]) for low, high in pairs]
+
+
+def _key_ranges(transaction: Transaction, table: PgTable, request: ReadRequest, count: int) -> list[_Range]:
+    if not table.key or not set(table.key) <= set(request.primary_key):
         return []
     first = table.column(request.primary_key[0])
     if not has_native_order(first.type):
         return []
     names = {"schema": literal(table.schema), "table": literal(table.name), "column": literal(first.name)}
     found = [str(row["bound"]) for row in transaction.rows(_HISTOGRAM.format(**names))]
-    count = min(readers * _RANGES_PER_READER, len(found) - 1)
+    count = min(count, len(found) - 1)
     if count < 2:
         return []
     bounds = list(dict.fromkeys(found[len(found) * n // count] for n in range(1, count)))
@@ -144,7 +187,7 @@ class _RangeReader:
             self._pages.put(error)
 
     def _read(self, transaction: Transaction, table: PgTable, range_: _Range) -> None:
-        options = {**self._request.options, "key_range": (range_.lower, range_.upper)}
+        options = {**self._request.options, **range_.options}
         pages = read_pages(transaction, table, replace(self._request, after=range_.token, options=options))
         for page in pages:
             if self._stop.is_set():

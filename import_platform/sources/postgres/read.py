@@ -99,10 +99,16 @@ class _Reader:
 
     def by_place(self, pieces: Sequence[Mapping[str, Any]]) -> Iterator[Page]:
         """Piece by piece (a partitioned table's leaves, else the table itself), each in the order of its blocks."""
+        low, high = self._request.options.get("block_range", (None, None))
+        blocks = [
+            f"t.ctid {operator} {typed_literal(f'({int(block)},0)', 'tid')}"
+            for operator, block in ((">=", low), ("<", high))
+            if block is not None
+        ]
         token = self._request.after
         pieces = _from_token(pieces, token)
         for piece in pieces:
-            conditions = self._conditions()
+            conditions = (*self._conditions(), *blocks)
             if self._table.where is not None:
                 conditions = (*conditions, f"({self._table.where}\n)")
             if token is not None and piece["oid"] == token["oid"]:
