@@ -43,3 +43,18 @@ def test_outside_the_main_thread_nothing_is_installed():
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+def test_outside_the_main_thread_somebody_else_may_say_that_it_is_time():
+    seen, told = [], threading.Event()
+
+    def work():
+        with stop_on_signals(told.is_set) as stop:
+            seen.append(stop())
+            told.set()
+            seen.append(stop())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False, True]

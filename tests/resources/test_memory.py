@@ -6,7 +6,7 @@ import pytest
 from import_platform.core.budget import GIB, MIB
 from import_platform.errors import ConfigError
 from import_platform.resources import memory
-from import_platform.resources.memory import default_bytes, memory_budget
+from import_platform.resources.memory import default_bytes, memory_budget, shared_budget, shared_grants
 
 
 def test_the_setting_is_the_total_and_what_is_held_already_is_its_base():
@@ -54,3 +54,27 @@ def test_version_1_groups_count_too_and_their_huge_number_means_no_limit(monkeyp
 def test_without_a_limit_the_default_is_80_percent_of_what_is_free(tmp_path):
     free_bytes = psutil.virtual_memory().available
     assert default_bytes(tmp_path) == pytest.approx(free_bytes * 0.8, rel=0.3)
+
+
+def test_steps_beside_one_another_share_one_budget_and_the_next_measures_anew():
+    with shared_budget("2GiB") as first:
+        ballast = bytearray(64 * MIB)
+        with shared_budget("2GiB") as second:
+            assert second is first
+        with shared_budget("2GiB") as third:
+            assert third is first
+    with shared_budget("2GiB") as later:
+        assert later is not first
+        assert later.base_bytes > first.base_bytes
+    assert len(ballast) == 64 * MIB
+
+
+def test_what_is_free_is_what_they_may_take_together(tmp_path):
+    with shared_budget("2GiB") as budget:
+        grants = shared_grants(tmp_path, budget)
+        reading, flushing = grants.take(budget.extract_bytes), grants.take(budget.flush_bytes)
+        assert {ticket.size_bytes for ticket in grants.tickets()} == {budget.extract_bytes, budget.flush_bytes}
+        reading.give_back()
+        flushing.give_back()
+        with pytest.raises(ConfigError):
+            grants.take(budget.free_bytes + 1)
