@@ -155,6 +155,19 @@ def maintain(
 
 
 @app.command()
+def diagnose(
+    context: typer.Context,
+    selection: Annotated[str, typer.Argument(metavar="SOURCE/TABLE", help="One table of the lake.")],
+    json_lines: Json = False,
+) -> None:
+    """Look inside one table: leaves, row groups, keys, the flush that waits for it, and what to do about it."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import diagnose as command
+
+        command.run(screen, selection)
+
+
+@app.command()
 def reconcile(
     context: typer.Context,
     selection: Annotated[str, typer.Argument(metavar="SOURCE[/TABLE]", help="One source or one table.")],

@@ -65,6 +65,10 @@ class KeyFilters:
         self._sizes: dict[str, int] | None = None
         self._lock = threading.Lock()
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes at rest of each filter by its path in the store."""
+        return dict(self._known())
+
     def look(self, path: str, hashes: Hashes) -> Verdict | None:
         """Whether a data file can hold one of the keys, whose hashes ascend; None where it has no filter."""
         size_bytes = self._known().get(self._path(path))

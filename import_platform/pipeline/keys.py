@@ -22,9 +22,9 @@ PASS_BYTES_MIN = 64 << 10
 """A pass over fewer keys than this would read the staged columns more often than it saves memory."""
 
 
-ROW_BYTES = 17
-"""What is remembered of every row of a flush while it is written: its old version's position, its number, a mark."""
-
+ROW_BYTES = 24
+"""What is remembered of every row of a flush while it is written: its old version's position, sorted and unsorted, its
+number or a mark, and what cutting them by file takes."""
 
 COPIES = 4
 """Of the keys of one pass: as read, as joined to one frame, and what sorting, hashing and joining them take (measured

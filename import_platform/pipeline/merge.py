@@ -275,7 +275,8 @@ class Merge:
             replaced = task.replaced.get(path, NOTHING)
             digest.update(path.encode())
             for part in (task.inputs[path], replaced.positions, replaced.rows):
-                digest.update(len(part).to_bytes(8) + part.tobytes())
+                digest.update(len(part).to_bytes(8))
+                digest.update(np.ascontiguousarray(part))
         if task.incoming and self._incoming.table is not None:
             span = self._incoming.span(task.leaf)
             digest.update(self._incoming.source[span][self._left[span]].tobytes())
