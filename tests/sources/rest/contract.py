@@ -139,6 +139,7 @@ class RestContract:
         with pytest.raises(SourceRejected, match="same page"):
             read(source, request)
 
+    @pytest.mark.slow  # waits for real, once per API
     def test_a_rate_limit_is_waited_for(self, api: Api) -> None:
         api.give([api.row(n) for n in range(2 * api.rows_per_page)])
         source = api.open()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from import_platform.sources.registry import check_connection_keys, open_source
 from import_platform.sources.rest.waiting import asked_seconds
 from tests.sources.rest.api_server import ApiServer, Asked, Listed, ok, status
 from tests.sources.rest.contract import ids, read, request_for
+from tests.sources.rest.rest_table import RestTable
 
 NOW = datetime(2025, 1, 1, 12, tzinfo=UTC)
 
@@ -67,6 +71,26 @@ def test_a_server_that_asks_for_a_day_is_left_to_the_next_run(server: ApiServer)
     with pytest.raises(SourceUnavailable, match="long time"):
         open_source("api", connection(server)).discover()
     assert len(server.asked) == 1
+
+
+def test_a_sync_that_waits_for_a_busy_api_can_be_stopped(server: ApiServer, tmp_path: Path) -> None:
+    server.lists["/things"] = Listed(rows(30), "page_number", per_page=10)
+    table = RestTable(connection(server), "things", str(tmp_path))
+    server.refuse = lambda asked: status(429, {"Retry-After": "600"}) if asked.params.get("page") == "3" else None
+    started = time.monotonic()
+    table.stop = lambda: time.monotonic() - started > 1
+    assert table.sync().status == "checkpointed"
+    assert time.monotonic() - started < 20
+    server.refuse, table.stop = None, None
+    report = table.sync()
+    assert report.resumed
+    assert table.ids() == list(range(30))
+
+
+def test_nobody_waits_for_dlt_who_opens_no_api() -> None:
+    """It takes a second and 48 MB: neither --help nor loading definitions may import it."""
+    code = "import sys, import_platform.cli, import_platform.definitions; sys.exit('dlt' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 
 def test_a_request_without_an_answer_ends_at_its_time_limit(server: ApiServer) -> None:
