@@ -102,6 +102,11 @@ class Shape:
 def declared_shape(resource: Resource) -> Shape:
     """What is known of a table before the first answer."""
     columns = [JsonColumn(c.name, c.type, c.path, True, c.unit) for c in resource.columns]
+    incremental = resource.endpoint.incremental
+    unit = {"epoch": "s", "epoch_ms": "ms"}.get(incremental.format) if incremental is not None else None
+    if incremental is not None and unit is not None and incremental.column not in {c.name for c in columns}:
+        column = incremental.column  # a number of the API, an instant to everybody else
+        columns.append(JsonColumn(column, INSTANT, (column,), fixed=True, unit="ms" if unit == "ms" else "s"))
     if resource.changes is not None:
         columns.append(JsonColumn(CHANGED_AT, INSTANT, (CHANGED_AT,), fixed=True))
         columns.append(JsonColumn(DELETED, pa.bool_(), (DELETED,), fixed=True))

@@ -131,6 +131,19 @@ def test_a_sync_of_changes_asks_from_the_last_value_on(server: ApiServer, tmp_pa
     assert table.frame().filter(id=7)["name"].to_list() == ["changed"]
 
 
+def test_a_cursor_in_seconds_since_1970_is_an_instant(server: ApiServer, tmp_path: Path) -> None:
+    rows = [{"id": n, "changed": 1_735_689_600 + n} for n in range(20)]
+    server.lists["/things"] = Listed(rows, "page_number", per_page=10, since="since", cursor="changed")
+    incremental = {"cursor_path": "changed", "start_param": "since", "format": "epoch"}
+    table = RestTable(connection(server, "page_number", incremental=incremental), "things", str(tmp_path))
+    table.sync()
+    assert table.frame().sort("id")["changed"][3].timestamp() == 1_735_689_603
+    rows.append({"id": 99, "changed": int(time.time())})
+    server.asked.clear()
+    assert table.sync().rows_inserted == 1
+    assert server.asked[-1].params["since"].isdigit()
+
+
 @pytest.mark.parametrize("code", [400, 404, 410])
 def test_an_expired_token_falls_back_to_the_last_row_with_overlap(
     code: int, server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
