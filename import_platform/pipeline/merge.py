@@ -276,7 +276,7 @@ class Merge:
             digest.update(path.encode())
             for part in (task.inputs[path], replaced.positions, replaced.rows):
                 digest.update(len(part).to_bytes(8))
-                digest.update(memoryview(np.ascontiguousarray(part)))
+                digest.update(np.ascontiguousarray(part).data)
         if task.incoming and self._incoming.table is not None:
             span = self._incoming.span(task.leaf)
             digest.update(self._incoming.source[span][self._left[span]].tobytes())
