@@ -62,7 +62,7 @@ def materialize_table(
     """
     session, name = current_session(), table_id(config.name, declared.name)
     tag_run(context.instance, context.run)
-    with translated(context, session, name), stop_on_signals() as stop:
+    with translated(context, session, name), stop_on_signals(session.stop) as stop:
         lake, limit_bytes = platform.lake(), partition_max_bytes(declared)
         before = table_status(lake, config.name, declared.name)
         # A backfill that ended early would leave its partition shown as loaded; it holds up nothing but its own table.
