@@ -177,6 +177,8 @@ class RestSource:
         if resource.parent is None:
             return as_rows(self._first_answer(resource).rows)
         fields = dict.fromkeys([*link_fields(resource), *resource.include_from_parent])
+        missing: SourceRejected | None = None
+        has_list = False
         for parent in self._some_parents(resource, tuple(fields)):
             taken = {column_of(resource, field): parent[field] for field in fields}
             try:
@@ -184,10 +186,17 @@ class RestSource:
             except SourceRejected as error:
                 if error.facts.get("status") not in (404, 410):
                     raise
+                missing = missing or error
                 continue
             if found:
                 return [{**row, **taken} for row in found]
+            has_list = True
+        if missing is not None and not has_list and not self._is_in_lake(resource):
+            raise missing  # no parent has this list: the path is wrong, the table not empty
         return []
+
+    def _is_in_lake(self, resource: Resource) -> bool:
+        return self._parents is not None and self._parents.version(resource.name) is not None
 
     def _some_parents(self, resource: Resource, fields: tuple[str, ...]) -> list[Row]:
         parent = self.api.resource(str(resource.parent))
