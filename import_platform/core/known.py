@@ -13,8 +13,8 @@ Hashes = npt.NDArray[np.uint64]
 
 
 class Known:
-    """Hashes of rows in the lake. With `counted` a hash is known as often as the lake has it, because rows without a key
-    may be there twice; `used` are those that a killed pass has met before.
+    """Hashes of rows in the lake. With `counted` a hash is known as often as the lake has it, because rows without a
+    key may be there twice; `used` are those that a killed pass has met before.
     """
 
     def __init__(self, tail: Iterable[int], *, counted: bool, used: Iterable[int] = ()) -> None:

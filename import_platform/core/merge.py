@@ -24,6 +24,9 @@ FOLD_FILES = 4
 """A leaf that gets new rows and already has this many files under FOLD_FILE_BYTES takes them along into the new file,
 so frequent small syncs do not pile up files; a row is rewritten O(log n) times on the way, as in a size-tiered LSM."""
 
+FOLD_DECODED_BYTES = 256 << 20
+"""Rows that compress a hundredfold would otherwise be decoded by the gigabyte each time, for files that stay small."""
+
 
 @dataclass(frozen=True)
 class Rewrite:
@@ -168,11 +171,13 @@ def plan_rewrites(
     *,
     splits: Mapping[str, Sequence[str]] | None = None,
     replaced: Mapping[str, Replaced] | None = None,
+    row_bytes: float = 0.0,
 ) -> tuple[Rewrite, ...]:
     """The rewrites that take `hits` out of their files, exchange the rows `replaced` in theirs, and put the source rows
     of `incoming_leaves` into those.
 
-    `splits` maps leaves that are taken apart to their children; all their files are rewritten.
+    `row_bytes` is what a row decodes to. `splits` maps leaves that are taken apart to their children; all their files
+    are rewritten.
 
     Files in `dropped` disappear whole and are no input. Small files of a leaf that gets rows are folded in (see
     FOLD_FILES); every other touched file is rewritten by itself, so that its order survives.
@@ -184,7 +189,7 @@ def plan_rewrites(
             inputs = {path: hits.get(path, NONE) for path in paths}
             apart.append(Rewrite(leaf, inputs, incoming=False, children=tuple(children)))
     taken = {path for rewrite in apart for path in rewrite.inputs} | set(dropped)
-    folds = _folds(files.filter(~pl.col("path").is_in(list(dropped))), incoming_leaves)
+    folds = _folds(files.filter(~pl.col("path").is_in(list(dropped))), incoming_leaves, row_bytes)
     back = replaced or {}
     rewrites = [
         _rewrite(leaf, [path for path in folds.get(leaf, []) if path not in taken], hits, back, incoming=True)
@@ -209,11 +214,12 @@ def _rewrite(
     return Rewrite(leaf, {path: hits.get(path, NONE) for path in paths}, incoming, replaced=replaced)
 
 
-def _folds(files: pl.DataFrame, leaves: Sequence[str]) -> dict[str, list[str]]:
+def _folds(files: pl.DataFrame, leaves: Sequence[str], row_bytes: float) -> dict[str, list[str]]:
     small = (
         files.filter(pl.col("leaf").is_in(list(leaves)) & (pl.col("size_bytes") < FOLD_FILE_BYTES))
         .sort("size_bytes", "path")
         .with_columns(pl.col("size_bytes").cum_sum().over("leaf").alias("total"), pl.len().over("leaf").alias("n"))
         .filter((pl.col("n") >= FOLD_FILES) & (pl.col("total") < 2 * FOLD_FILE_BYTES))
+        .filter(pl.col("rows").cum_sum().over("leaf") * row_bytes < FOLD_DECODED_BYTES)
     )
     return {str(leaf): paths for leaf, paths in small.group_by("leaf", maintain_order=True).agg("path").iter_rows()}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -91,6 +92,7 @@ class Merge:
     ) -> None:
         self._target = target
         self._budget = budget
+        self._decoded_bytes = rows.decoded_bytes
         self._on_rows = on_rows
         self._encodings = Encodings()
         self._watch = watch or MemoryWatch()
@@ -125,15 +127,19 @@ class Merge:
         hits = {path: rows.positions for path, rows in found.items()}
         for path, positions in (gone or {}).items():
             hits[path] = np.union1d(hits[path], positions) if path in hits else positions
-        if self._growth is not None:
-            layout = self._growth.layout(
-                snapshot, kept, incoming.counts, hits, lambda at, above: self._placing.count(at, above, self._keep)
-            )
-            incoming = self._placed(layout)
+        incoming = self._grown(snapshot, kept, incoming, hits)
         splits = {leaf: split.targets for leaf, split in incoming.layout.splits.items()}
         replaced = self._put_back(files, found, incoming, in_place=not gone)
         rest = {path: np.setdiff1d(p, replaced[path].positions) if path in replaced else p for path, p in hits.items()}
-        rewrites = plan_rewrites(files, rest, dropped, self._left_leaves(incoming), splits=splits, replaced=replaced)
+        rewrites = plan_rewrites(
+            files,
+            rest,
+            dropped,
+            self._left_leaves(incoming),
+            splits=splits,
+            replaced=replaced,
+            row_bytes=self._decoded_bytes / max(incoming.rows, 1),
+        )
         return MergePlan(
             rewrites=rewrites,
             dropped=tuple(dropped),
@@ -213,6 +219,18 @@ class Merge:
             self._incoming = None  # before its successor takes the same memory
             self._incoming = self._placing.placed(layout, self._keep)
         return self._incoming
+
+    def _grown(
+        self, snapshot: Snapshot | None, kept: pl.DataFrame, incoming: Incoming, hits: Mapping[str, Positions]
+    ) -> Incoming:
+        """The rows placed anew where the merge would push a leaf past its limit."""
+        if self._growth is None:
+            return incoming
+
+        def count(leaves: Collection[str], interior: Collection[str]) -> Counter[str]:
+            return self._placing.count(leaves, interior, self._keep)
+
+        return self._placed(self._growth.layout(snapshot, kept, incoming.counts, hits, count))
 
     def _put_back(
         self, files: pl.DataFrame, found: Mapping[str, Replaced], incoming: Incoming, *, in_place: bool

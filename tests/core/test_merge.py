@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from import_platform.core.merge import (
+    FOLD_DECODED_BYTES,
     FOLD_FILE_BYTES,
     FOLD_FILES,
     ROW,
@@ -125,6 +126,7 @@ def test_keys_are_not_cut_where_a_null_may_hide_or_bounds_are_missing():
 def stored(*sizes, leaf="l"):
     return pl.DataFrame({
         "path": [f"f{i}" for i in range(len(sizes))], "leaf": [leaf] * len(sizes), "size_bytes": list(sizes),
+        "rows": [10] * len(sizes),
     })  # fmt: skip
 
 
@@ -152,6 +154,14 @@ def test_small_files_of_a_leaf_that_gets_rows_are_folded_in_once_there_are_enoug
     }
 
 
+def test_files_whose_rows_decode_to_much_are_not_folded_in():
+    files = stored(*[10] * FOLD_FILES)
+    [alone] = plan_rewrites(files, {}, [], ["l"], row_bytes=FOLD_DECODED_BYTES / 10)
+    assert dict(alone.inputs) == {}
+    [some] = plan_rewrites(files, {}, [], ["l"], row_bytes=FOLD_DECODED_BYTES / 25)
+    assert list(some.inputs) == ["f0", "f1"]
+
+
 def test_dropped_files_are_no_input_and_go_away():
     plan = plan_rewrites(stored(*[10] * 6), {}, ["f0", "f1", "f2"], ["l"])
     assert [dict(rewrite.inputs) for rewrite in plan] == [{}]
@@ -166,8 +176,8 @@ def test_dropped_files_are_no_input_and_go_away():
 def test_no_file_is_an_input_twice_and_no_hit_is_forgotten(case, incoming):
     frame = pl.DataFrame({
         "path": [f"f{i}" for i in range(len(case))], "leaf": [leaf for leaf, _, _ in case],
-        "size_bytes": [size for _, size, _ in case],
-    }, schema={"path": pl.String, "leaf": pl.String, "size_bytes": pl.Int64})  # fmt: skip
+        "size_bytes": [size for _, size, _ in case], "rows": [10] * len(case),
+    }, schema={"path": pl.String, "leaf": pl.String, "size_bytes": pl.Int64, "rows": pl.Int64})  # fmt: skip
     hits = {f"f{i}": at(i) for i, (_, _, fate) in enumerate(case) if fate == "hit"}
     dropped = [f"f{i}" for i, (_, _, fate) in enumerate(case) if fate == "drop"]
     plan = plan_rewrites(frame, hits, dropped, sorted(incoming))
