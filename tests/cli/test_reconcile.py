@@ -26,7 +26,7 @@ def drifted(project):
 
 
 def invoke(*words):
-    return CliRunner().invoke(app, list(words))
+    return CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
 
 
 def figures(ended):

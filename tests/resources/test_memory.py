@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import psutil
 import pytest
 
@@ -58,7 +59,7 @@ def test_without_a_limit_the_default_is_80_percent_of_what_is_free(tmp_path):
 
 def test_steps_beside_one_another_share_one_budget_and_the_next_measures_anew():
     with shared_budget("2GiB") as first:
-        ballast = bytearray(64 * MIB)
+        ballast = np.ones(64 * MIB, dtype=np.uint8)  # touched, which zeroed memory would not be
         with shared_budget("2GiB") as second:
             assert second is first
         with shared_budget("2GiB") as third:
