@@ -108,7 +108,8 @@ def test_relative_settings_count_from_the_root_so_that_every_process_agrees(tmp_
     assert settings.defs_folders == (root / "one", root / "two")
 
 
-def test_without_declared_folders_the_built_in_one_is_read():
+def test_without_declared_folders_the_built_in_one_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(_project(tmp_path))  # this checkout may have had its demo
     assert defs_folders({}) == (BUILT_IN_DEFS,)
 
 
