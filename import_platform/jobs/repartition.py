@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import dagster as dg
 
 from import_platform.core.table import DeclaredTable
-from import_platform.errors import ConfigError
+from import_platform.jobs.choose import choose_op
 from import_platform.resources.naming import SOURCE_TAG, maintain_job, op_name, pool
 from import_platform.resources.platform import PlatformResource, SourceConfig
 
@@ -66,7 +66,7 @@ def maintenance_job(config: SourceConfig, tables: Sequence[DeclaredTable], maint
 
     @dg.graph(name=maintain_job(config.name))
     def graph() -> None:
-        chosen = _choose_op(config, names)()
+        chosen = choose_op(f"choose_for_{config.name}", names)()
         for table in tables:
             step = _table_op(config, table, maintain).alias(names[table.name])
             step(chosen if len(names) == 1 else getattr(chosen, names[table.name]))
@@ -79,27 +79,6 @@ def maintenance_job(config: SourceConfig, tables: Sequence[DeclaredTable], maint
         description=f"Keeps the leaves of {config.name} inside their limit, and their files few. The sensor "
         "`repartition_oversized` starts it when a leaf has outgrown the limit; nothing is read from the source.",
     )
-
-
-def _choose_op(config: SourceConfig, names: Mapping[str, str]) -> dg.OpDefinition:
-    @dg.op(
-        name=f"choose_for_{config.name}",
-        config_schema={"tables": [str]},
-        out={name: dg.Out(dg.Nothing, is_required=False) for name in names.values()},
-    )
-    def choose(context: dg.OpExecutionContext):  # type: ignore[no-untyped-def]  # noqa: ANN202  Dagster refuses one type for many outputs
-        wanted = context.op_config["tables"]
-        unknown = sorted(set(wanted) - set(names))
-        if unknown:
-            error = ConfigError(
-                "the source has no such tables", tables=unknown, remedy=f"Declared: {', '.join(sorted(names))[:400]}."
-            )
-            raise dg.Failure(description=str(error), allow_retries=False)
-        for table, output in names.items():
-            if not wanted or table in wanted:
-                yield dg.Output(None, output_name=output)
-
-    return choose
 
 
 def _table_op(config: SourceConfig, table: DeclaredTable, maintain: MaintainTable) -> dg.OpDefinition:

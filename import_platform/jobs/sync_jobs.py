@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import dagster as dg
 
 from import_platform.core.table import DeclaredTable
-from import_platform.errors import ConfigError
+from import_platform.jobs.choose import choose_op
 from import_platform.jobs.source_job import SourceJob
 from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, order_tags, pool, sync_job, sync_now_job
 from import_platform.resources.platform import PlatformResource, SourceConfig
@@ -56,7 +56,7 @@ def sync_now(config: SourceConfig, tables: Sequence[DeclaredTable], run_table: R
 
     @dg.graph(name=sync_now_job(config.name))
     def graph() -> None:
-        chosen = _choose_op(config, names).alias(CHOOSE)()
+        chosen = choose_op(f"choose_{config.name}", names).alias(CHOOSE)()
         for table in tables:
             step = _table_op(config, table, run_table).alias(names[table.name])
             step(chosen if len(names) == 1 else getattr(chosen, names[table.name]))
@@ -69,27 +69,6 @@ def sync_now(config: SourceConfig, tables: Sequence[DeclaredTable], run_table: R
         description=f"Brings tables of {config.name} up to date now: open the Launchpad, name tables or leave the list "
         "empty for all, and press Launch Run. The runs appear on the asset pages like scheduled ones.",
     )
-
-
-def _choose_op(config: SourceConfig, names: Mapping[str, str]) -> dg.OpDefinition:
-    @dg.op(
-        name=f"choose_{config.name}",
-        config_schema={"tables": [str]},
-        out={name: dg.Out(dg.Nothing, is_required=False) for name in names.values()},
-    )
-    def choose(context: dg.OpExecutionContext):  # type: ignore[no-untyped-def]  # noqa: ANN202  Dagster refuses one type for many outputs
-        wanted = context.op_config["tables"]
-        unknown = sorted(set(wanted) - set(names))
-        if unknown:
-            error = ConfigError(
-                "the source has no such tables", tables=unknown, remedy=f"Declared: {', '.join(sorted(names))[:400]}."
-            )
-            raise dg.Failure(description=str(error), allow_retries=False)
-        for table, output in names.items():
-            if not wanted or table in wanted:
-                yield dg.Output(None, output_name=output)
-
-    return choose
 
 
 def _table_op(config: SourceConfig, table: DeclaredTable, run_table: RunTable) -> dg.OpDefinition:

@@ -15,9 +15,8 @@ from import_platform.core.state import Attempt
 from import_platform.io.delta import Snapshot
 from import_platform.io.parquet import without_rows
 from import_platform.pipeline.context import OpenTable
-from import_platform.pipeline.flush import Flush, StagedRows
+from import_platform.pipeline.flush import Flush
 from import_platform.pipeline.incoming import Rows
-from import_platform.pipeline.merge import Merge, Target
 from import_platform.pipeline.newer_rows import NewerRows, Start
 
 
@@ -52,7 +51,7 @@ class BackfillFlush(Flush):
         if table.spec.primary_key and cursor is not None:
             files = table.log.paths_at(attempt.start_version) if attempt.start_version >= 0 else frozenset[str]()
             start = Start(frozenset(attempt.range_files), files)
-            self._partly = self._newer = NewerRows(table, attempt.key, cursor, start=start, rows=self._staged())
+            self._partly = self._newer = NewerRows(table, attempt.key, cursor, start=start, rows=super()._rows())
 
     def _dropped(self, snapshot: Snapshot | None) -> list[str]:
         if self._newer is None or snapshot is None:
@@ -71,22 +70,6 @@ class BackfillFlush(Flush):
         if self._newer is None:
             super()._check_moves(snapshot, plan)
 
-    def _merge_into(self, schema: pa.Schema) -> Merge:
-        if self._overtaken is None or not self._overtaken.size:
-            return super()._merge_into(schema)
-        if self._merge is None or self._merging != schema:
-            table, context = self._table, self._table.context
-            self._merge = Merge(
-                Target(table.store, table.path, schema, table.identity, table.spec.cursor, table.spec.deleted),
-                RowsWithout(self._staged(), self._overtaken),
-                by_key=True,
-                budget=context.budget,
-                on_rows=self._progressed,
-                watch=context.watch,
-                limit_bytes=context.partition_max_bytes,
-            )
-            self._merging = schema
-        return self._merge
-
-    def _staged(self) -> StagedRows:
-        return StagedRows(self._table.staging, self._attempt.id, self._chunks)
+    def _rows(self) -> Rows:
+        staged = super()._rows()
+        return staged if self._overtaken is None or not self._overtaken.size else RowsWithout(staged, self._overtaken)

@@ -32,6 +32,7 @@ from import_platform.io.staging import Staging
 from import_platform.pipeline.context import OpenTable, stored_identity
 from import_platform.pipeline.extract import TAIL_ROWS
 from import_platform.pipeline.fitting import evolution_of
+from import_platform.pipeline.incoming import Rows
 from import_platform.pipeline.merge import Merge, Merged, Target
 from import_platform.pipeline.replace_range import PartlyInRange, range_files, whole_files
 from import_platform.pipeline.widen import widen_columns
@@ -240,14 +241,13 @@ class Flush:
     def _merge_into(self, schema: pa.Schema) -> Merge:
         if self._merge is None or self._merging != schema:
             table, spec = self._table, self._table.spec
-            rows = StagedRows(table.staging, self._attempt.id, self._chunks)
             target = Target(table.context.lake.store, table.path, schema, table.identity, spec.cursor, spec.deleted)
             by_key = bool(spec.primary_key) and self._attempt.kind is not AttemptKind.APPEND
             # The source's own key is unique; only a key that a person declared may repeat within a full read.
             swaps = self._attempt.kind is AttemptKind.FULL_REFRESH and spec.primary_key == spec.info.primary_key
             self._merge = Merge(
                 target,
-                rows,
+                self._rows(),
                 by_key=by_key and not swaps,
                 budget=table.context.budget,
                 on_rows=self._progressed,
@@ -256,6 +256,9 @@ class Flush:
             )
             self._merging = schema
         return self._merge
+
+    def _rows(self) -> Rows:
+        return StagedRows(self._table.staging, self._attempt.id, self._chunks)
 
     def _progressed(self, rows: int) -> None:
         self._rows_done += rows

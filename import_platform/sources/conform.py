@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 
 from import_platform.core.layout import ColumnRange, can_push_down, in_range
 from import_platform.core.rejected import RejectedRow
+from import_platform.errors import SourceRejected
+from import_platform.sources.protocol import ReadRequest
 
 ROW_TEXT_MAX = 1 << 16
 """Characters of one value that a rejected row keeps; a longer one is cut and says so."""
@@ -175,3 +177,17 @@ def _decimal_pattern(target: pa.Decimal128Type) -> str:
 
 def _plain(dtype: pa.DataType) -> str:
     return str(dtype).replace("decimal128", "decimal")
+
+
+def check_promised(request: ReadRequest, name: str, found: pa.DataType) -> None:
+    """Raises SourceRejected when a column's values no longer have the type that discovery promised."""
+    promised = request.table.column(name)
+    if promised is not None and promised.type != found:
+        raise SourceRejected(
+            "a column has changed its type at the source",
+            table=request.table.name,
+            column=name,
+            found=str(found),
+            expected=str(promised.type),
+            remedy="Discover the source again, then sync.",
+        )

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from import_platform.core.rejected import RejectedRow
 from import_platform.errors import SourceRejected
 from import_platform.sources.clauses import where
-from import_platform.sources.conform import conform, keep_in_range
+from import_platform.sources.conform import check_promised, conform, keep_in_range
 from import_platform.sources.duckdb.catalog import VALUE_BYTES, DuckColumn, DuckTable
 from import_platform.sources.duckdb.predicates import conditions
 from import_platform.sources.duckdb.session import OutOfMemory, Session
@@ -270,15 +270,5 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
 def _checked(table: DuckTable, request: ReadRequest, name: str) -> DuckColumn:
     """The column as it is now, if its values still have the type that discovery promised."""
     column = table.column(name)
-    promised = request.table.column(name)
-    found = arrow_type(column.declared)
-    if promised is not None and promised.type != found:
-        raise SourceRejected(
-            "a column has changed its type at the source",
-            table=table.name,
-            column=name,
-            found=str(found),
-            expected=str(promised.type),
-            remedy="Discover the source again, then sync.",
-        )
+    check_promised(request, name, arrow_type(column.declared))
     return column

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from import_platform.core.rejected import RejectedRow
-from import_platform.errors import SourceRejected
 from import_platform.sources.clauses import where
-from import_platform.sources.conform import keep_in_range, without_misfits
+from import_platform.sources.conform import check_promised, keep_in_range, without_misfits
 from import_platform.sources.mysql.catalog import MyColumn, MyTable
 from import_platform.sources.mysql.predicates import range_sql, window_sql
 from import_platform.sources.mysql.session import Row, Transaction
@@ -215,15 +214,5 @@ def _hashed(column: MyColumn) -> str:
 def _checked(table: MyTable, request: ReadRequest, name: str) -> MyColumn:
     """The column as it is now, if its values still have the type that discovery promised."""
     column = table.column(name)
-    promised = request.table.column(name)
-    found = arrow_type(column.type)
-    if promised is not None and promised.type != found:
-        raise SourceRejected(
-            "a column has changed its type at the source",
-            table=table.name,
-            column=name,
-            found=str(found),
-            expected=str(promised.type),
-            remedy="Discover the source again, then sync.",
-        )
+    check_promised(request, name, arrow_type(column.type))
     return column

@@ -13,8 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from import_platform.core.rejected import RejectedRow
-from import_platform.errors import SourceRejected
-from import_platform.sources.conform import as_text, conform, keep_in_range, scalar
+from import_platform.sources.conform import as_text, check_promised, conform, keep_in_range, scalar
 from import_platform.sources.postgres.catalog import PgColumn, PgTable
 from import_platform.sources.postgres.predicates import range_sql, window_sql
 from import_platform.sources.postgres.session import Transaction
@@ -211,17 +210,7 @@ def _select(statement: _Statement, columns: Sequence[PgColumn], width: WidthChec
 def _checked(table: PgTable, request: ReadRequest, name: str) -> PgColumn:
     """The column as it is now, if its values still have the type that discovery promised."""
     column = table.column(name)
-    promised = request.table.column(name)
-    found = arrow_type(column.type)
-    if promised is not None and promised.type != found:
-        raise SourceRejected(
-            "a column has changed its type at the source",
-            table=table.name,
-            column=name,
-            found=str(found),
-            expected=str(promised.type),
-            remedy="Discover the source again, then sync.",
-        )
+    check_promised(request, name, arrow_type(column.type))
     return column
 
 
