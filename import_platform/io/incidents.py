@@ -1,4 +1,4 @@
-"""What went wrong with a table at its source, kept for people: `_ops/incidents/<number>.json`, one per streak.
+"""What went wrong with a table at its source, kept for people: `_ops/incident_documents/<number>.json`, one per streak.
 
 Beside the table's staging stands which incident is open, so that a schedule can leave the table alone. Nothing else
 rests on it.
@@ -17,7 +17,8 @@ from import_platform.io.lake import Lake
 FAULTS_MAX = 5
 """So often a fault that only a person can mend is met before schedules leave the table alone."""
 
-_FOLDER = "_ops/incidents"
+_FOLDER = "_ops/incident_documents"
+"""Not `_ops/incidents`: that is the Delta table which shows the same to SQL."""
 
 
 @dataclass(frozen=True)
