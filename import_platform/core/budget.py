@@ -55,11 +55,14 @@ class MemoryBudget:
 
     Shares of the free bytes: a page 1/16, a chunk being gathered 1/8, source rows or keys held by a merge 1/4, and what
     the rewriting workers hold together 1/4; the rest is slack for allocators, the driver and the encoder. The divisors
-    were chosen so that three copies of a page and two of a chunk may exist at once.
+    were chosen so that three copies of a page and two of a chunk may exist at once. The divisors below are measures
+    after a kill: they leave the workers, or what is gathered, a part of their share.
     """
 
     total_bytes: int
     base_bytes: int
+    rewrite_divisor: int = 1
+    gather_divisor: int = 1
 
     @property
     def free_bytes(self) -> int:
@@ -67,19 +70,19 @@ class MemoryBudget:
 
     @property
     def page_bytes(self) -> int:
-        return min(max(self.free_bytes // 16, MIB), 16 * MIB)
+        return max(min(self.free_bytes // 16, 16 * MIB) // self.gather_divisor, MIB)
 
     @property
     def chunk_bytes(self) -> int:
-        return min(max(self.free_bytes // 8, 4 * MIB), 64 * MIB)
+        return max(min(self.free_bytes // 8, 64 * MIB) // self.gather_divisor, 4 * MIB)
 
     @property
     def merge_bytes(self) -> int:
-        return self.free_bytes // 4
+        return self.free_bytes // 4 // self.gather_divisor
 
     @property
     def rewrite_bytes(self) -> int:
-        return self.free_bytes // 4
+        return self.free_bytes // 4 // self.rewrite_divisor
 
     @property
     def extract_bytes(self) -> int:
