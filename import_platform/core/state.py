@@ -15,7 +15,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from import_platform.core.cursor import CursorValue
+import pyarrow as pa
+
+from import_platform.core.cursor import CursorValue, later
 
 APP_ID = "import_platform"
 
@@ -96,8 +98,8 @@ class Attempt:
     attempt was overtaken. `start_version` is the Delta version then, -1 for no table. `ceiling` is the cursor value
     that is complete once the attempt is. A backfill replaces `range_files`, the files of its range at `start_version`.
     `columns` are those of the source then, `name type` each, and `filters` what was masked or left out: a pass over
-    others is not gone on with. The `ceiling` of
-    an append table's backfill is the cursor then, because rows past it are the next sync's.
+    others is not gone on with. The `ceiling` of an append table's backfill is the cursor then, because rows past it are
+    the next sync's; that of an `open_ended` attempt is what its rows reach.
     """
 
     id: str
@@ -112,6 +114,7 @@ class Attempt:
     range_files: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
+    open_ended: bool = False
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self) | {"started_at": self.started_at.isoformat()}, sort_keys=True).encode()
@@ -139,7 +142,7 @@ class Checkpoint:
     holds hashes of its rows at the attempt's unsettled ceiling. `id` names its data and `previous` the chunk that it
     follows, because two processes may work on one attempt and cut the same rows into different chunks. `content` is
     the sum of its rows' hashes in a full refresh. `met` are hashes of rows that the lake has already, where they are
-    counted.
+    counted. `reached` is the greatest cursor value of an open-ended attempt's chunk; `tail` is of the rows there.
     """
 
     number: int
@@ -153,6 +156,7 @@ class Checkpoint:
     previous: str = ""
     content: int = 0
     met: tuple[int, ...] = ()
+    reached: CursorValue | None = None
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -161,6 +165,21 @@ class Checkpoint:
 def checkpoint_from_json(data: bytes) -> Checkpoint:
     value = json.loads(data)
     return Checkpoint(**value | {"tail": tuple(value["tail"]), "met": tuple(value.get("met", ()))})
+
+
+def ended(
+    attempt: Attempt, checkpoints: Sequence[Checkpoint], dtype: pa.DataType, *, tail: tuple[int, ...]
+) -> tuple[Attempt, tuple[int, ...]]:
+    """An open-ended attempt with the value that it reached as its ceiling, and the hashes of the rows there; where it
+    read no row, those of before, `tail`."""
+    reached: CursorValue | None = None
+    for checkpoint in checkpoints:
+        reached = later(reached, checkpoint.reached, dtype)
+    if reached is None:
+        return replace(attempt, ceiling=attempt.after), tail
+    there = tuple(hash_ for checkpoint in checkpoints if checkpoint.reached == reached for hash_ in checkpoint.tail)
+    top = later(reached, attempt.after, dtype)
+    return replace(attempt, ceiling=top), there if top == reached else tail
 
 
 def content_of(attempt: Attempt, checkpoints: Sequence[Checkpoint]) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from import_platform.core.cursor import CursorValue, decode, looked_back
+from import_platform.core.cursor import CursorValue, decode, encode, later, looked_back
 from import_platform.core.hashing import key_hashes
 from import_platform.core.known import Known
 from import_platform.core.layout import column_range
@@ -82,6 +82,7 @@ class _Gathering:
     rejected: list[RejectedRow] = field(default_factory=list)
     tail: list[int] = field(default_factory=list)
     met: list[int] = field(default_factory=list)
+    reached: CursorValue | None = None
     bytes: int = 0
     rows: int = 0
     content: int = 0
@@ -167,7 +168,10 @@ class Extract:
         batch = sifted(chunk, rows)
         chunk.whole = page.token is not None
         chunk.token = page.token if chunk.whole else chunk.token
-        chunk.tail += self._tail(rows)
+        if self._attempt.open_ended:
+            self._reach(chunk, rows)
+        else:
+            chunk.tail += self._tail(rows)
         chunk.rejected += rejected
         if batch.num_rows:
             chunk.batches.append(batch)
@@ -220,6 +224,19 @@ class Extract:
         at = self._at(batch, since, self._compared(pc.greater_equal))
         return [] if at is None or not at.any() else [int(h) for h in self._hashes(batch.filter(pa.array(at)))]
 
+    def _reach(self, chunk: _Gathering, batch: pa.RecordBatch) -> None:
+        """For a pass whose ceiling is what its rows reach: the greatest value so far, and the rows that have it."""
+        cursor = str(self._table.spec.cursor)
+        top = pc.max(batch.column(cursor)) if batch.num_rows else None
+        if top is None or not top.is_valid:
+            return
+        value = encode(top.as_py(), top.type)
+        if later(chunk.reached, value, top.type) != chunk.reached:
+            chunk.reached = value
+            chunk.tail.clear()
+        at = self._at(batch, chunk.reached)
+        chunk.tail += [] if at is None or not at.any() else [int(h) for h in self._hashes(batch.filter(pa.array(at)))]
+
     def _hashes(self, batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
         """What tells rows at one cursor value apart: their content; their key where rows only come and never change."""
         key = self._table.spec.primary_key
@@ -256,6 +273,7 @@ class Extract:
             previous=self._previous,
             content=chunk.content,
             met=tuple(chunk.met),
+            reached=chunk.reached,
         )
         self._table.staging.stage(self._attempt.id, checkpoint, self._fitting.schema, chunk.batches, chunk.rejected)
         self._previous = checkpoint.id

@@ -19,6 +19,7 @@ from import_platform.core.state import (
     Checkpoint,
     TableState,
     content_of,
+    ended,
     is_finished,
     is_overtaken,
     resumable,
@@ -192,6 +193,8 @@ class _Sync:
             except ColumnsGrew as error:
                 self.table = grown(self.table, with_known(error.table, self.table.spec.info.arrow_schema))
                 extract = Extract(self.table, attempt, state, done, self.report, deadline=deadline)
+        if extract.ended and attempt.open_ended:
+            attempt, tail = self._ended(attempt, done, state)
         if extract.ended and self._same(attempt, pending, state):
             self.table.staging.discard(attempt.id)
             return
@@ -204,6 +207,12 @@ class _Sync:
         if self._in_parts and not context.stop():
             self._flush_whole(attempt, pending)
         self._stop_at_checkpoint()
+
+    def _ended(self, attempt: Attempt, done: list[Checkpoint], state: TableState) -> tuple[Attempt, list[int]]:
+        column = self.table.spec.info.column(str(self.table.spec.cursor))
+        assert column is not None, "an open-ended pass follows a column of its table"
+        whole, tail = ended(attempt, done, column.type, tail=state.tail)
+        return whole, list(tail)
 
     def _stop_at_checkpoint(self) -> None:
         self.report.status = Status.CHECKPOINTED
@@ -313,6 +322,7 @@ class _Sync:
             after=state.cursor if windowed else None,
             ceiling=ceiling.value if ceiling else None,
             settled=bool(ceiling and ceiling.settled),
+            open_ended=ceiling is not None and ceiling.value is None,
             key=self.key,
             range_files=tuple(range_files(self.table, snapshot, self.key)) if self.key else (),
             columns=self._columns,
@@ -327,6 +337,8 @@ class _Sync:
     def _nothing_after(self, state: TableState, ceiling: Ceiling) -> bool:
         """True when no row can be new. An append never goes back: it would add rows that are in the lake again."""
         spec = self.table.spec
+        if ceiling.value is None:
+            return False
         if self.kind is AttemptKind.APPEND and spec.cursor is not None and ceiling.value != state.cursor:
             column = spec.info.column(spec.cursor)
             return column is not None and later(ceiling.value, state.cursor, column.type) == state.cursor

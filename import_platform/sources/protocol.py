@@ -58,11 +58,14 @@ class Page:
 class Ceiling:
     """The largest cursor value that is complete now.
 
+    `value` None: nobody can say before the rows have come, and they come in the cursor's order. The pass is then
+    complete up to the greatest value that it read.
+
     `settled` promises that no row can ever appear or change with a cursor at or below `value` (a timestamp more than
     its resolution in the past, with no older transaction open); the next read may then leave out `value` itself.
     """
 
-    value: CursorValue
+    value: CursorValue | None
     settled: bool = False
 
 

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from import_platform.core.state import (
     TableState,
     attempt_from_json,
     checkpoint_from_json,
+    ended,
     is_finished,
     is_overtaken,
     next_state,
@@ -50,6 +52,20 @@ def test_the_cursor_moves_when_a_pass_is_complete_and_not_before():
     assert (part.cursor, part.settled, part.progress, part.sync_attempt) == ("5", False, {"a": 4}, "a")
     whole = flushed(part, SYNC, 2, chunk=9, complete=True)
     assert (whole.cursor, whole.settled, whole.progress) == ("9", True, {})
+
+
+def test_an_open_ended_pass_ends_at_the_greatest_value_of_its_chunks():
+    attempt = replace(SYNC, ceiling=None, settled=False, after="7", open_ended=True)
+    chunks = [
+        Checkpoint(1, 1, 1, None, tail=(1,), reached="9"),
+        Checkpoint(2, 1, 1, None, tail=(2,), reached="10"),
+        Checkpoint(3, 1, 1, None, tail=(3,), reached="10"),
+        Checkpoint(4, 0, 0, None, end=True),
+    ]
+    whole, tail = ended(attempt, chunks, pa.int64(), tail=(7,))
+    assert (whole.ceiling, tail) == ("10", (2, 3))
+    assert ended(attempt, chunks[:1], pa.string(), tail=(7,))[0].ceiling == "9"
+    assert ended(attempt, chunks[3:], pa.int64(), tail=(7,)) == (replace(attempt, ceiling="7"), (7,))
 
 
 def test_a_backfill_moves_no_cursor_and_overtakes_no_sync():

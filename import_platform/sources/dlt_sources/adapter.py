@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +31,9 @@ from import_platform.sources.rest.client import Fetched
 # one: dlt would then find a module that is not whole yet.
 with suppress(ImportError):
     import_module("pandas")
+
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T|$)")
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,10 @@ def _value(value: Any) -> Any:
 
 def starts_at(text: str, like: Any) -> Any:
     """A cursor value of the make that the resource's rows have."""
+    if isinstance(like, (int, Decimal)):
+        return type(like)(text)
+    if not _INSTANT.match(text):
+        return text
     at = datetime.fromisoformat(text)
     if isinstance(like, datetime):
         return at if like.tzinfo is not None else at.replace(tzinfo=None)

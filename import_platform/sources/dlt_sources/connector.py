@@ -16,6 +16,7 @@ from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.dlt_sources.adapter import Hints, Reading, open_resources, starts_at
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ReadRequest
+from import_platform.sources.rest.ascending import is_open_ended
 from import_platform.sources.rest.client import Fetched, Listing
 from import_platform.sources.rest.declaration import Endpoint, Incremental, Resource
 from import_platform.sources.rest.read import DONE, Pass
@@ -53,12 +54,15 @@ class DltSource:
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
         column = table.column(cursor)
+        said = self._declared(table).endpoint.incremental
+        if column is not None and is_open_ended(said, cursor, column.type):
+            return Ceiling(None)
         if column is None or not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
             raise ConfigError(
                 "nobody can say how far this cursor has come",
                 table=table.name,
                 column=cursor,
-                remedy="Use a timestamp or date as cursor, or sync: full_refresh.",
+                remedy="Use a timestamp, a date, or growing ids with row_order asc as cursor; or sync: full_refresh.",
             )
         now = (datetime.now(UTC) - timedelta(seconds=1)).replace(microsecond=0)
         return Ceiling(encode(now if pa.types.is_timestamp(column.type) else now.date(), column.type))
@@ -157,8 +161,11 @@ class _Answers:
 def _as_resource(name: str, primary_key: tuple[str, ...], hints: Hints, table: TableInfo | None) -> Resource:
     """The words of kind `rest` for it, so that both are typed, windowed and resumed by the same code."""
     column = table.column(hints.cursor) if table is not None and hints.cursor is not None else None
+    grows = Incremental(cursor_path=str(hints.cursor), start_param="after", row_order="asc" if hints.resumes else None)
     incremental = None
-    if column is not None and (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+    if column is not None and is_open_ended(grows, column.name, column.type):
+        incremental = grows
+    elif column is not None and (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
         incremental = Incremental(cursor_path=str(hints.cursor), start_param="after", format="iso", lag=1)
     endpoint = Endpoint(path=name, incremental=incremental)
     return Resource(name=name, endpoint=endpoint, primary_key=primary_key)

@@ -14,6 +14,7 @@ from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest
+from import_platform.sources.rest.ascending import is_open_ended
 from import_platform.sources.rest.changes import CHANGED_AT
 from import_platform.sources.rest.children import ChildPass, fetch_children
 from import_platform.sources.rest.client import Fetched, Listing, RestClient
@@ -24,7 +25,7 @@ from import_platform.sources.rest.shape import declared_shape, shape_of
 from import_platform.sources.rest.shipped import expand
 from import_platform.sources.rest.typing import Row, as_rows, convert
 from import_platform.sources.rest.waiting import Patience
-from import_platform.sources.rest.window import check_cursor
+from import_platform.sources.rest.window import check_cursor, check_lag
 
 SAMPLE_PARENTS, SAMPLE_ROWS = 5, 100
 
@@ -70,7 +71,8 @@ class RestSource:
         return sorted(found, key=lambda info: info.name)
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
-        """The newest row's value where the newest come first, else the API's clock. Never settled: APIs are late."""
+        """The newest row's value where the newest come first, open where ids grow from row to row, else the API's
+        clock. Never settled: APIs are late."""
         resource, column = self._resource(table), table.column(cursor)
         if column is None:
             raise SourceRejected(
@@ -84,6 +86,8 @@ class RestSource:
         if resource.changes is not None and cursor == CHANGED_AT:
             return Ceiling(encode(self._client.server_now(), column.type))
         incremental = resource.endpoint.incremental
+        if is_open_ended(incremental, cursor, column.type):
+            return Ceiling(None)
         check_cursor(incremental, cursor, column.type)
         if incremental is not None and incremental.column == cursor and incremental.row_order == "desc":
             return self._newest(resource, table, cursor)
@@ -131,6 +135,7 @@ class RestSource:
 
     def _begun(self, resource: Resource, request: ReadRequest) -> Pass | ChildPass:
         if resource.parent is None:
+            check_lag(resource.endpoint.incremental, request.window)
             return Pass(self._client, resource, request)
         if self._parents is None:
             raise absent(resource)

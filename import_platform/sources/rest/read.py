@@ -20,6 +20,7 @@ from import_platform.core.layout import in_range
 from import_platform.core.rejected import RejectedRow
 from import_platform.errors import SourceRejected
 from import_platform.sources.protocol import ColumnsGrew, CursorWindow, Page, ReadRequest, Token, TokenExpired
+from import_platform.sources.rest.ascending import Edge, Order
 from import_platform.sources.rest.changes import changed_rows, event_params, follows_events
 from import_platform.sources.rest.client import Fetched, Listing
 from import_platform.sources.rest.columns import INSTANT
@@ -64,7 +65,10 @@ class Pass:
         self._client = client
         self._large_bytes = request.page_bytes
         self._group = _Group([], 0, 0.0)
-        self._seen: set[str] = set()
+        begin = request.after.get("page") if request.after else None
+        self._seen = {json.dumps(begin or {}, sort_keys=True, default=str)}
+        self._order = Order(resource)
+        self._edge = Edge(resource.endpoint, request.after)
         self._last_hash: int | None = None
         self._next: Token = DONE
         self._is_retried = False
@@ -127,18 +131,21 @@ class Pass:
                 continue
             if answer is None:
                 return False
-            self._check(answer)
+            is_end = self._check(answer)
             group.rows += self._rows_of(answer)
             group.bytes += answer.body_bytes
             group.started = group.started or time.monotonic()
             self.is_resumable = answer.resumable
-            self._next = DONE if answer.next is None else {"page": answer.next}
+            if is_end:
+                self._next = DONE
+                return True
+            self._next = DONE if answer.next is None else {"page": answer.next, **self._edge.token}
         return False
 
     def _rows_of(self, answer: Fetched) -> list[Row]:
         changes = self._resource.changes
         if changes is None or not self._by_events:
-            return as_rows(answer.rows)
+            return self._edge.without_repeated(as_rows(answer.rows), answer.next)
         return changed_rows(answer.rows, changes, self._resource.primary_key, self._changed)
 
     def _after_expiry(self, error: TokenExpired) -> Prefetch:
@@ -155,14 +162,21 @@ class Pass:
         if not narrowed:
             raise error
         self._is_retried = True
+        self._seen, self._last_hash = {"{}"}, None
+        self._order.begin_again()
         column = request.table.column(incremental.column)
         window = request.window or CursorWindow(incremental.column, None, None)
         bounds = replace(window, after=last) if incremental.row_order == "asc" else replace(window, upto=last)
         return self._begin(None, window_params(incremental, bounds, column.type if column else None))
 
-    def _check(self, answer: Fetched) -> None:
-        """Raises SourceRejected: the API goes round in circles."""
+    def _check(self, answer: Fetched) -> bool:
+        """True when the API would give the last id again and again because there is nothing after it.
+
+        Raises SourceRejected: it goes round in circles.
+        """
         text = json.dumps(answer.next, sort_keys=True, default=str) if answer.next is not None else ""
+        if text in self._seen and self._edge.is_end(as_rows(answer.rows), answer.next):
+            return True
         same = bool(answer.rows) and answer.body_hash == self._last_hash and bool(self._request.primary_key)
         if text in self._seen or same:
             what = "page token" if text in self._seen else "page"
@@ -174,6 +188,7 @@ class Pass:
         if text:
             self._seen.add(text)
         self._last_hash = answer.body_hash
+        return False
 
     def _page(self, shape: Shape, request: ReadRequest, *, token: Token) -> tuple[Page, bool]:
         rows, wide = self._group.rows, tuple[RejectedRow, ...]()
@@ -184,6 +199,7 @@ class Pass:
         if done.wider or not grown.same_columns(shape):
             raise ColumnsGrew.to(grown.widened(done.wider).table())
         batch, rejected = fitting_batch(grown, rows, done)
+        self._order.check(batch)
         page, is_last = page_of(
             batch,
             request,
@@ -221,10 +237,12 @@ def page_of(
 
 
 def lagging(window: CursorWindow | None, resource: Resource) -> CursorWindow | None:
-    """The window with what `lag` reads again."""
+    """The window with what `lag` reads again; an append reads nothing again."""
     source = resource.changes or resource.endpoint.incremental
-    if window is None or window.after is None or source is None or not source.lag:
+    if window is None or window.after is None or source is None or not source.lag or not window.merges:
         return window
+    if window.after.lstrip("-").isdigit():
+        return replace(window, after=str(int(window.after) - int(source.lag)))
     dtype = INSTANT if resource.changes is not None or "T" in window.after else None
     if dtype is None:
         return window

@@ -72,6 +72,7 @@ class Shape:
         if not names.issuperset(resource.primary_key):  # no row was ever seen: a guessed key would stay a guess
             return TableInfo("", resource.name, (), sampled=True, cursors=())
         changes = self._orders_changes()
+        ordered = changes in names and bool(resource.primary_key or resource.endpoint.incremental)
         return TableInfo(
             "",
             resource.name,
@@ -80,7 +81,7 @@ class Shape:
                 for c in self.columns
             ),
             resource.primary_key,
-            cursors=(changes,) if changes in names and resource.primary_key else (),
+            cursors=(changes,) if changes is not None and ordered else (),
             sampled=True,
             deleted=self._marks_deleted(),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -46,7 +47,7 @@ def start_text(incremental: Incremental, after: CursorValue, dtype: pa.DataType)
         value -= back
     elif isinstance(value, date):
         value -= timedelta(days=-(-back // timedelta(days=1)))
-    elif isinstance(value, int):
+    elif isinstance(value, (int, Decimal)):
         value -= int(incremental.lag) + int(incremental.start_exclusive)
     return _text(incremental, value, up=False)
 
@@ -110,5 +111,16 @@ def check_cursor(incremental: Incremental | None, cursor: str, dtype: pa.DataTyp
         "the API does not say how far this cursor has come",
         column=cursor,
         type=str(dtype),
-        remedy="Declare row_order: desc if the newest rows come first, or use a timestamp.",
+        remedy="Declare row_order: asc if ids grow from row to row, desc if the newest come first; or use a timestamp.",
+    )
+
+
+def check_lag(incremental: Incremental | None, window: CursorWindow | None) -> None:
+    """Raises ConfigError: rows that are only added would come twice if some were read again."""
+    if window is None or window.after is None or window.merges or incremental is None or not incremental.lag:
+        return
+    raise ConfigError(
+        "an append cannot read rows again, so it cannot have a lag",
+        column=window.column,
+        remedy="Declare primary_key and sync: incremental, or leave lag out.",
     )

@@ -13,6 +13,7 @@ from dlt.sources.filesystem import filesystem, read_csv
 START = datetime(2025, 1, 1, tzinfo=UTC)
 ASKED: list[Any] = []
 ROWS: list[dict[str, Any]] = []
+PAID: list[int] = [100]
 PER_PAGE = 10
 
 
@@ -44,7 +45,16 @@ def shop() -> Any:
         yield {"id": 1}
         raise RuntimeError("password is hunter2")
 
-    return customers, labels, broken
+    @dlt.resource(primary_key="id")
+    def payments(
+        id: Any = dlt.sources.incremental("id", initial_value=0, row_order="asc"),  # noqa: B008  dlt's way
+    ) -> Iterator[list[dict[str, Any]]]:
+        rows = [{"id": n, "amount": n * 5} for n in range(id.last_value, PAID[0])]
+        ASKED.append(id.last_value)
+        for start in range(0, len(rows), PER_PAGE):
+            yield rows[start : start + PER_PAGE]
+
+    return customers, labels, broken, payments
 
 
 def files(folder: str) -> Any:

@@ -77,6 +77,16 @@ def test_syncs_bring_changes_only_and_decimals_stay_exact(rows: list[dict[str, A
     assert table.frame().filter(id=500)["balance"].to_list() == [Decimal("12345678901234.50")]
 
 
+def test_growing_ids_in_their_order_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = RestTable({**SHOP, "tables": ["payments"]}, "payments", str(tmp_path))
+    assert table.sync().cursor_value == "99"
+    assert table.sync().files_added == 0
+    monkeypatch.setattr(shop, "PAID", [130])
+    report = table.sync()
+    assert (report.rows_inserted, report.rows_updated, report.cursor_value) == (30, 0, "129")
+    assert shop.ASKED[-1] == 99
+
+
 def test_a_verified_source_of_dlt_that_needs_no_account_is_imported(tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()

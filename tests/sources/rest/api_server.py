@@ -171,6 +171,10 @@ class ApiServer:
         limit = int(said.get("limit", spec.per_page))
         return ok({"object": "list", "data": rows[start : start + limit], "has_more": start + limit < len(rows)})
 
+    def _keyset(self, spec: Listed, rows: Rows, asked: Asked, said: dict[str, Any]) -> Answer:
+        """The first rows after an id that the request names; `rows` left out those before it."""
+        return ok({"data": rows[: spec.per_page]})
+
     def _header_cursor(self, spec: Listed, rows: Rows, asked: Asked, said: dict[str, Any]) -> Answer:
         start = int(said.get("cursor") or 0)
         end = start + spec.per_page
