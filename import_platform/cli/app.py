@@ -9,6 +9,7 @@ import typer
 
 from import_platform import __version__
 from import_platform.cli.terminal import terminal
+from import_platform.errors import ConfigError
 
 app = typer.Typer(
     name="import-platform",
@@ -157,14 +158,28 @@ def maintain(
 @app.command()
 def diagnose(
     context: typer.Context,
-    selection: Annotated[str, typer.Argument(metavar="SOURCE/TABLE", help="One table of the lake.")],
+    selection: Annotated[str | None, typer.Argument(metavar="[SOURCE/TABLE]", help="One table of the lake.")] = None,
+    parquet: Annotated[
+        str | None,
+        typer.Option(metavar="GLOB", help="Check any Parquet files instead: a quoted path pattern, or s3://bucket/.."),
+    ] = None,
+    order_by: Annotated[
+        str | None, typer.Option(metavar="A,B", help="With --parquet: are the rows sorted by these columns?")
+    ] = None,
     json_lines: Json = False,
 ) -> None:
     """Look inside one table: leaves, row groups, keys, the flush that waits for it, and what to do about it."""
     with terminal(context, is_json=json_lines) as screen:
-        from import_platform.cli import diagnose as command
+        if (selection is None) == (parquet is None):
+            raise ConfigError("diagnose looks at one table or at files", remedy="Name SOURCE/TABLE, or use --parquet.")
+        if parquet is not None:
+            from import_platform.cli import check_order
 
-        command.run(screen, selection)
+            check_order.run(screen, parquet, order_by)
+        elif selection is not None:
+            from import_platform.cli import diagnose as command
+
+            command.run(screen, selection)
 
 
 @app.command()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from import_platform.core.budget import MemoryBudget
-from import_platform.core.diagnosis import Findings, RowGroup
+from import_platform.core.diagnosis import Findings, RowGroup, SourceStatistics
 from import_platform.core.merge import MergePlan
 from import_platform.core.state import AttemptKind
 from import_platform.io.delta import Snapshot
@@ -17,7 +18,9 @@ from import_platform.io.lake import Lake
 from import_platform.io.store import REQUESTS, Store
 from import_platform.pipeline.context import LakeTable, open_lake_table
 from import_platform.pipeline.flush import StagedRows
-from import_platform.pipeline.merge import Merge, Target
+from import_platform.pipeline.keys import ROW_BYTES
+from import_platform.pipeline.merge import WORKER_BYTES, Merge, Target
+from import_platform.pipeline.repartition import read_record
 
 FOOTERS_MAX = 500
 """Footers read, of the largest files: a footer is one request."""
@@ -34,15 +37,24 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`waiting` is None where nothing that merges by key is staged."""
+    """`waiting` is None where nothing that merges by key is staged; `cursor_value` is that of the last commit."""
 
     snapshot: Snapshot
     findings: Findings
     filter_bytes: int
     waiting: Waiting | None
+    cursor_value: str | None
 
 
-def diagnose(lake: Lake, source: str, table: str, *, budget: MemoryBudget, limit_bytes: int) -> Diagnosis:
+def diagnose(
+    lake: Lake,
+    source: str,
+    table: str,
+    *,
+    budget: MemoryBudget,
+    limit_bytes: int,
+    statistics: SourceStatistics | None = None,
+) -> Diagnosis:
     """Reads the log, footers, and for a staged flush the key columns it needs. Writes key filters only.
 
     Raises:
@@ -54,32 +66,71 @@ def diagnose(lake: Lake, source: str, table: str, *, budget: MemoryBudget, limit
     filters = KeyFilters(opened.store, opened.path).sizes()
     names = {path: path.rsplit("/", 1)[-1] for path in snapshot.files["path"]}
     sizes = {path.rsplit("/", 1)[-1]: size for path, size in filters.items()}
-    partition = opened.identity.partition
+    waiting = _waiting(opened, snapshot, budget, limit_bytes)
+    groups = _row_groups(opened, snapshot)
     findings = Findings(
         table=opened.id,
-        first_key=opened.identity.primary_key[0] if opened.identity.primary_key else None,
-        is_stable=partition.stable,
+        first_key=_first_key(opened),
+        is_stable=opened.identity.partition.stable,
         files=snapshot.files,
-        row_groups=_row_groups(opened, snapshot),
+        row_groups=groups,
         filtered_paths=frozenset(path for path, name in names.items() if name in sizes),
         limit_bytes=limit_bytes,
+        budget_bytes=budget.total_bytes,
+        predicted_bytes=waiting.plan.predicted_bytes if waiting is not None else one_chunk_bytes(groups, budget),
+        unsplittable=frozenset(read_record(opened.store, opened.path).unsplittable),
+        source=statistics,
     )
     filter_bytes = sum(sizes[name] for name in names.values() if name in sizes)
-    return Diagnosis(snapshot, findings, filter_bytes, _waiting(opened, snapshot, budget, limit_bytes))
+    cursor = opened.staging.state(snapshot.transaction).cursor
+    return Diagnosis(snapshot, findings, filter_bytes, waiting, cursor)
+
+
+def one_chunk_bytes(groups: list[RowGroup], budget: MemoryBudget) -> int:
+    """The peak of a flush whose rows are one full chunk, as wide as those in the lake: they are held twice with what is
+    remembered of each key, beside the workers that rewrite."""
+    rows = sum(group.rows for group in groups)
+    width = sum(group.decoded_bytes for group in groups) / max(rows, 1)
+    held = min(2 * budget.chunk_bytes, budget.merge_bytes)
+    remembered = budget.chunk_bytes / max(width, 1) * ROW_BYTES
+    return int(budget.base_bytes + held + min(remembered, budget.merge_bytes)) + max(
+        WORKER_BYTES, min(budget.rewrite_bytes, 2 * WORKER_BYTES)
+    )
+
+
+def _first_key(table: LakeTable) -> str | None:
+    return table.identity.primary_key[0] if table.identity.primary_key else None
 
 
 def _row_groups(table: LakeTable, snapshot: Snapshot) -> list[RowGroup]:
     largest = snapshot.files.sort("size_bytes", descending=True)["path"].head(FOOTERS_MAX).to_list()
     with ThreadPoolExecutor(REQUESTS, thread_name_prefix="footer") as pool:
-        found = pool.map(lambda path: _of_file(table.store, table.path, path), largest)
+        found = pool.map(lambda path: _of_file(table.store, table.path, path, _first_key(table)), largest)
         return [group for groups in found for group in groups]
 
 
-def _of_file(store: Store, table_path: str, path: str) -> list[RowGroup]:
+def _of_file(store: Store, table_path: str, path: str, key: str | None) -> list[RowGroup]:
     with store.open_input(f"{table_path}/{path}") as file:
         footer = pq.ParquetFile(file).metadata
+    widths = {field.name: _width(field.type) for field in footer.schema.to_arrow_schema()}
     groups = (footer.row_group(number) for number in range(footer.num_row_groups))
-    return [RowGroup(path, group.num_rows, group.total_byte_size) for group in groups]
+    return [_row_group(path, group, widths, key) for group in groups]
+
+
+def _row_group(path: str, group: pq.RowGroupMetaData, widths: dict[str, int], key: str | None) -> RowGroup:
+    columns = [group.column(index) for index in range(group.num_columns)]
+    decoded = sum(
+        max(column.total_uncompressed_size, group.num_rows * widths.get(column.path_in_schema, 0)) for column in columns
+    )
+    bounds = next((column.statistics for column in columns if column.path_in_schema == key), None)
+    if bounds is None or not bounds.has_min_max:
+        return RowGroup(path, group.num_rows, decoded)
+    return RowGroup(path, group.num_rows, decoded, bounds.min_raw, bounds.max_raw)
+
+
+def _width(dtype: pa.DataType) -> int:
+    """Bytes of a value where all have the same; 0 for text and nested values."""
+    return dtype.bit_width // 8 if pa.types.is_primitive(dtype) or pa.types.is_decimal(dtype) else 0
 
 
 def _waiting(table: LakeTable, snapshot: Snapshot, budget: MemoryBudget, limit_bytes: int) -> Waiting | None:

@@ -1,9 +1,17 @@
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from import_platform.core.diagnosis import WIDE_ROW_GROUP_BYTES, Findings, RowGroup, advice, overlaps
-from import_platform.core.maintenance import COMPACT_FILES
+from import_platform.core.diagnosis import (
+    DELTA_RS_BASE_BYTES,
+    DELTA_RS_FACTOR,
+    Findings,
+    RowGroup,
+    ordered_share,
+    overlaps,
+    prunable_share,
+)
 
 GB = 10**9
 
@@ -46,21 +54,40 @@ def test_files_without_bounds_have_no_overlaps():
     assert overlaps(files([(1, 2)]), "other") is None
 
 
-def test_a_healthy_table_gets_no_advice():
-    assert advice(findings(files([(0, 9), (10, 19)], size_bytes=GB // 2))) == []
-
-
-def test_advice_comes_in_the_order_of_effect_and_names_the_command():
-    mixed = pl.concat([files([(0, 99)] * 3), files([(0, 99)] * COMPACT_FILES, leaf="2026", size_bytes=1000)])
-    wide = RowGroup("f0", 10, WIDE_ROW_GROUP_BYTES + 1)
-    said = advice(findings(mixed, row_groups=[wide]))
-    starts = [
-        "1 of 2 leaves are over 2.0 GB",
-        "a row group of",
-        f"{COMPACT_FILES} small files in 1 leaves",
-        "bounds of id",
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted), min_size=1, max_size=8))
+def test_what_bounds_rule_out_is_the_bytes_of_files_they_do_not_meet(bounds):
+    frame = files(bounds).with_columns(pl.Series("size_bytes", [100 * (i + 1) for i in range(len(bounds))]))
+    sizes = frame["size_bytes"].to_list()
+    met = [
+        sum(size for (low, high), size in zip(bounds, sizes, strict=True) if low <= own_high and own_low <= high)
+        for own_low, own_high in bounds
     ]
-    assert [text[: len(start)] for text, start in zip(said, starts, strict=True)] == starts
-    assert "import-platform repartition s/t" in said[0]
-    assert "import-platform maintain s/t" in said[2]
-    assert not any("stable" in text for text in advice(findings(mixed, is_stable=True)))
+    assert prunable_share(frame, "id") == pytest.approx(1 - sum(met) / len(met) / sum(sizes))
+
+
+def test_files_of_their_own_ranges_are_ruled_out_and_files_of_one_range_are_not():
+    assert prunable_share(files([(i * 10, i * 10 + 9) for i in range(10)]), "id") == pytest.approx(0.9)
+    assert prunable_share(files([(0, 99)] * 10), "id") == pytest.approx(0.0)
+    assert prunable_share(files([(1, 2), (None, None)]), "id") is None
+
+
+def test_a_file_is_in_key_order_when_its_row_groups_do_not_overlap():
+    ordered = [RowGroup("a", 1, 1, 0, 5), RowGroup("a", 1, 1, 5, 9)]
+    mixed = [RowGroup("b", 1, 1, 0, 9), RowGroup("b", 1, 1, 5, 6)]
+    untold = [RowGroup("c", 1, 1)]
+    assert ordered_share([*ordered, *mixed, *untold]) == 0.5
+    assert ordered_share(untold) is None
+
+
+def test_the_decoded_size_of_files_whose_footer_was_not_read_is_told_from_the_others():
+    frame = files([(0, 1), (2, 3)])
+    assert findings(frame, row_groups=[RowGroup("f0", 5, 3 * GB), RowGroup("f0", 5, GB)]).decoded_bytes == 8 * GB
+    assert findings(frame).decoded_bytes == 0
+
+
+def test_delta_rs_needs_what_was_measured_of_the_files_it_scans():
+    frame = pl.concat([files([(0, 1)] * 3), files([(2, 3)], leaf="2026")])
+    found = findings(frame, row_groups=[RowGroup("f0", 5, 2 * GB)])
+    assert found.largest_leaf == ("2025", 3 * GB)
+    assert found.delta_rs_table_bytes == DELTA_RS_BASE_BYTES + int(DELTA_RS_FACTOR * found.decoded_bytes)
+    assert found.delta_rs_leaf_bytes == DELTA_RS_BASE_BYTES + int(DELTA_RS_FACTOR * int(found.decoded_bytes * 0.75))
