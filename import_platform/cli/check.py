@@ -146,7 +146,9 @@ def _pages(source: ExternalSource, lake: Lake, declared: list[Found]) -> Iterato
         if isinstance(connection, ReadsLake):
             connection.use_parents(LakeParents(lake, source.name))
         for found in declared:
-            if found.spec is not None:
+            if found.has_no_rows:
+                yield Line(f"{source.name}/{found.name}", "page", "0 rows")
+            elif found.spec is not None:
                 page = live_check(connection, found.spec.info)
                 code = page.error.exit_code if page.error is not None else 0
                 yield Line(f"{source.name}/{found.name}", "page", page.sentence, code)
@@ -154,6 +156,8 @@ def _pages(source: ExternalSource, lake: Lake, declared: list[Found]) -> Iterato
 
 def _table(source: str, found: Found) -> Line:
     subject = f"{source}/{found.name}"
+    if found.has_no_rows:
+        return Line(subject, "table", str(found.error))
     if found.spec is None:
         return _failed(subject, "table", found.error or InvariantBroken("a table that cannot be synced has no reason"))
     spec = found.spec

@@ -10,6 +10,7 @@ from import_platform.components.external_source import ExternalSource
 from import_platform.core.choose import resolve
 from import_platform.core.identity import check_identity
 from import_platform.core.imported import imported_tables
+from import_platform.core.sampled import with_known
 from import_platform.core.table import (
     DeclaredTable,
     HashPartition,
@@ -23,6 +24,7 @@ from import_platform.errors import ConfigError, ImportPlatformError
 from import_platform.io.delta import DeltaLog
 from import_platform.io.lake import Lake
 from import_platform.pipeline.context import stored_identity
+from import_platform.sources.protocol import NoRowsYet
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Found:
     info: TableInfo | None = None
     spec: TableSpec | None = None
     error: ImportPlatformError | None = None
+
+    @property
+    def has_no_rows(self) -> bool:
+        """Its columns are only known from rows, and there is none yet: nothing to import, and no fault."""
+        return isinstance(self.error, NoRowsYet)
 
 
 def judge(source: ExternalSource, tables: Sequence[TableInfo], lake: Lake) -> list[Found]:
@@ -59,8 +66,12 @@ def _absent(source: str, name: str, infos: Mapping[str, TableInfo]) -> Found:
 def _judge(source: str, declared: DeclaredTable | None, info: TableInfo, lake: Lake) -> Found:
     name = info.name_in_lake
     try:
+        snapshot = DeltaLog(lake.store, lake.table_path(source, name)).snapshot()
+        info = info if snapshot is None else with_known(info, snapshot.schema)
+        if info.sampled and not info.columns:
+            raise NoRowsYet("0 rows: its first row makes the table")
         spec = resolve(source, declared or DeclaredTable(name), info)
-        stored = stored_identity(DeltaLog(lake.store, lake.table_path(source, name)).snapshot())
+        stored = stored_identity(snapshot)
         if stored is not None and declared is not None and declared.partition is not None:
             check_identity(stored, spec)
     except ImportPlatformError as error:

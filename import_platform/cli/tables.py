@@ -53,7 +53,7 @@ def _json(source: str, table: Found) -> dict[str, Any]:
         "cursor": spec.cursor if spec else None,
         "partition": partition_as_dict(spec.partition) if spec else None,
         "reasons": list(spec.reasons) if spec else None,
-        "error": str(table.error) if table.error else None,
+        "error": str(table.error) if table.error and not table.has_no_rows else None,
     }
 
 
@@ -87,17 +87,17 @@ def _print(screen: Terminal, source: str, found: Sequence[Found]) -> None:
     if any(not entry.is_declared for entry in found):
         screen.out.print("\ndim rows are not declared; add them under `tables:` to import them", soft_wrap=True)
     for entry in found:
-        if entry.error:
+        if entry.error and not entry.has_no_rows:
             screen.fail(f"{entry.name}: {entry.error}")
 
 
 def _cells(entry: Found) -> list[Text]:
     info, spec = entry.info, entry.spec
-    cells = [entry.name, "", "", "", "cannot be synced", "", ""]
+    cells = [entry.name, "", "", "", "no rows yet" if entry.has_no_rows else "cannot be synced", "", ""]
     if info is not None:
         cells[1] = "" if info.row_estimate < 0 else f"{info.row_estimate:,}"
         cells[2] = "" if info.bytes_estimate < 0 else format_bytes(info.bytes_estimate)
     if spec is not None:
         cells[3:] = [", ".join(spec.primary_key), spec.sync.value, spec.cursor or "", partition_text(spec.partition)]
-    style = "red" if entry.error else "" if entry.is_declared else "dim"
+    style = "red" if entry.error and not entry.has_no_rows else "" if entry.is_declared else "dim"
     return [Text(cell, style=style) for cell in cells]

@@ -30,6 +30,8 @@ class Live:
     def sentence(self) -> str:
         if self.error is not None:
             return str(self.error)
+        if not self.rows and not self.rejected:
+            return f"0 rows in {self.seconds:.1f} s"
         told = f"{self.rows} rows, {self.columns} columns in {self.seconds:.1f} s"
         told += f", {self.rejected} rejected" if self.rejected else ""
         return told + ("; goes on from its token" if self.goes_on else "")

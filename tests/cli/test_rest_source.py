@@ -93,6 +93,26 @@ def test_a_parent_and_its_children_come_in_one_run_and_check_shows_a_page_of_eac
     assert [(line["subject"], line["ok"]) for line in pages] == [("shop/a_lines", True), ("shop/invoices", True)]
 
 
+def test_an_empty_list_is_no_failure_of_a_check_nor_of_tables(server: ApiServer, place: Place) -> None:
+    Shop(server, 0)
+    checked = place.run("check", "shop", "--json")
+    assert checked.returncode == 0, checked.stdout
+    lines = [json.loads(line) for line in checked.stdout.splitlines()]
+    told = {(line["subject"], line["check"]): line["result"] for line in lines}
+    assert told["shop/invoices", "table"] == "0 rows: its first row makes the table"
+    assert told["shop/invoices", "page"] == told["shop/a_lines", "page"] == "0 rows"
+    tables = place.run("tables", "shop")
+    assert tables.returncode == 0
+    assert "no rows yet" in tables.stdout
+    assert "cannot be synced" not in tables.stdout
+
+    Shop(server, 3)
+    place.run("sync", "shop")
+    Shop(server, 0)  # the API has lost its rows, the lake has not
+    pages = [line for line in place.lines("check", "shop", "--json") if line["check"] == "page"]
+    assert [line["ok"] for line in pages] == [True, True]
+
+
 def test_a_fault_is_an_incident_then_a_pause_and_a_program_may_propose_a_repair(
     server: ApiServer, place: Place
 ) -> None:
