@@ -34,6 +34,7 @@ from import_platform.errors import (
     InvariantBroken,
     StoreUnavailable,
 )
+from import_platform.io.commit_facts import run_facts
 from import_platform.io.parquet import WrittenFile
 from import_platform.io.store import REQUESTS, Store
 
@@ -77,6 +78,10 @@ class Commit:
     number: int = 0
     data_change: bool = True
     facts: Mapping[str, str] | None = None
+
+    @property
+    def info(self) -> dict[str, str]:
+        return {**run_facts(), **(self.facts or {})}
 
 
 class DeltaLog:
@@ -142,7 +147,7 @@ class DeltaLog:
                     "timestamp": now,
                     "operation": "CREATE TABLE AS SELECT",
                     "operationParameters": {},
-                    **(commit.facts or {}),
+                    **commit.info,
                 }
             },
             {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}},
@@ -182,7 +187,7 @@ class DeltaLog:
                 schema=table.schema(),
                 partition_by=[PARTITION_COLUMN],
                 commit_properties=CommitProperties(
-                    max_commit_retries=0, app_transactions=transactions, custom_metadata=dict(commit.facts or {})
+                    max_commit_retries=0, app_transactions=transactions, custom_metadata=commit.info
                 ),
             )
         except CommitFailedError as error:
@@ -231,7 +236,7 @@ class DeltaLog:
                     "timestamp": now,
                     "operation": operation,
                     "operationParameters": {},
-                    **(commit.facts or {}),
+                    **commit.info,
                 }
             },
             {

@@ -10,6 +10,7 @@ from import_platform.core.budget import MemoryBudget
 from import_platform.core.choose import resolve
 from import_platform.core.identity import PROPERTY, Identity, check_identity, identity_from_json
 from import_platform.core.report import Observer, Silent
+from import_platform.core.run_record import RunOrder
 from import_platform.core.sampled import with_known
 from import_platform.core.table import DeclaredTable, TableSpec
 from import_platform.errors import ConfigError
@@ -19,6 +20,7 @@ from import_platform.io.memory import MemoryWatch
 from import_platform.io.staging import Staging
 from import_platform.io.store import Store
 from import_platform.pipeline.parents import LakeParents
+from import_platform.pipeline.run_notes import RunNotes
 from import_platform.pipeline.turns import Granting
 from import_platform.sources.protocol import NoRowsYet, ReadsLake, Source
 
@@ -32,7 +34,8 @@ class TableContext:
     """Everything a sync needs. `stop` is asked between pages; `max_run_seconds` ends a sync at a checkpoint.
 
     A leaf that a flush would push past `partition_max_bytes` (None: no limit) is split in the same commit. `grants`
-    makes the steps of several tables share one budget.
+    makes the steps of several tables share one budget. `order` says for whom it runs; `notes` are what it tells of
+    itself.
     """
 
     source_name: str
@@ -46,6 +49,8 @@ class TableContext:
     partition_max_bytes: int | None = None
     watch: MemoryWatch = field(default_factory=MemoryWatch)
     grants: Granting | None = None
+    order: RunOrder = field(default_factory=RunOrder)
+    notes: RunNotes = field(default_factory=RunNotes)
 
     @property
     def table_id(self) -> str:

@@ -20,6 +20,7 @@ from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.parquet import conform
 from import_platform.pipeline.context import OpenTable, stored_identity
 from import_platform.pipeline.flush import StagedRows
+from import_platform.pipeline.ledger import commit_facts
 from import_platform.pipeline.merge import Merge, Merged, Target
 
 GONE = "_gone"
@@ -113,7 +114,7 @@ class Edit:
         merged = merge.write(merge.plan(snapshot))
         if not merged.adds and not merged.plan.removes:
             return True
-        facts = {"import_platform.kind": self._kind, "import_platform.edit": self._id}
+        facts = {"import_platform.kind": self._kind, "import_platform.edit": self._id, **commit_facts(merged.counts)}
         try:
             self._table.log.commit(snapshot, Commit(merged.adds, merged.plan.removes, facts=facts))
         except (CommitConflict, CommitOutcomeUnknown):

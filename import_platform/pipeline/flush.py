@@ -33,6 +33,7 @@ from import_platform.pipeline.context import OpenTable, stored_identity
 from import_platform.pipeline.extract import TAIL_ROWS
 from import_platform.pipeline.fitting import evolution_of
 from import_platform.pipeline.incoming import Rows
+from import_platform.pipeline.ledger import commit_facts
 from import_platform.pipeline.merge import Merge, Merged, Target
 from import_platform.pipeline.replace_range import PartlyInRange, range_files, whole_files
 from import_platform.pipeline.widen import widen_columns
@@ -166,7 +167,7 @@ class Flush:
                 return True
         commit = Commit(merged.adds, merged.plan.removes, number=self._claim(state, merged))
         facts = {"import_platform.attempt": self._attempt.id, "import_platform.kind": self._attempt.kind.value}
-        commit = replace(commit, facts=facts)
+        commit = replace(commit, facts=facts | commit_facts(merged.counts, self._chunks))
         spec = self._table.spec
         self._table.context.observer.progress(
             spec.id, Stage.COMMITTING, rows=merged.incoming_rows, bytes_=0, total_rows=merged.incoming_rows

@@ -72,6 +72,19 @@ class Merged:
     adds: tuple[WrittenFile, ...]
     incoming_rows: int
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What committing it does, by the names of a report."""
+        updated = self.plan.updated_rows
+        return {
+            "rows_inserted": self.incoming_rows - updated,
+            "rows_updated": updated,
+            "rows_deleted": self.plan.removed_rows - updated,
+            "bytes_written": sum(file.size_bytes for file in self.adds),
+            "files_added": len(self.adds),
+            "files_removed": len(self.plan.removes),
+        }
+
 
 class Merge:
     """One flush being merged. `plan` and `write` may be called again for a newer snapshot; work is reused.

@@ -35,6 +35,7 @@ from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.flush import Flush, RangeChanged
 from import_platform.pipeline.incidents import record_failure, record_success
 from import_platform.pipeline.keys import ROW_BYTES
+from import_platform.pipeline.ledger import Ran, recorded
 from import_platform.pipeline.replace_range import range_files
 from import_platform.pipeline.sampled import as_staged, grown
 from import_platform.pipeline.turns import Turns
@@ -59,7 +60,8 @@ def sync_table(context: TableContext, *, full_refresh: bool = False) -> SyncRepo
         kind = AttemptKind.FULL_REFRESH if full_refresh else AttemptKind(table.spec.sync.value)
         _Sync(table, report, kind, forced=full_refresh).run()
 
-    return _reported(context, work)
+    context.notes.kind = AttemptKind.FULL_REFRESH if full_refresh else context.declared.sync or ""
+    return _recorded(context, work, resync=full_refresh)
 
 
 def backfill_table(context: TableContext, key: str) -> SyncReport:
@@ -80,7 +82,16 @@ def backfill_table(context: TableContext, key: str) -> SyncReport:
                 context.observer.note(context.table_id, "another run changed the partition meanwhile; reading it again")
                 table = open_table(context)
 
-    return _reported(context, work)
+    context.notes.kind = AttemptKind.BACKFILL
+    return _recorded(context, work)
+
+
+def _recorded(
+    context: TableContext, work: Callable[[OpenTable, SyncReport], None], *, resync: bool = False
+) -> SyncReport:
+    table, budget_bytes = context.declared.name, context.budget.total_bytes
+    ran = Ran(context.lake, context.source_name, table, context.observer, budget_bytes, context.order, resync)
+    return recorded(ran, context.notes, lambda: _reported(context, work))
 
 
 def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], None]) -> SyncReport:
@@ -129,11 +140,14 @@ class _Sync:
         self.report.delta_version = snapshot.version if snapshot else None
         if self.kind is AttemptKind.APPEND:
             self._check_append(state)
+        notes = self.table.context.notes
+        notes.opened(self.table.spec, self.kind)
         attempt, done = self._resumed(state)
         if attempt is None:
             attempt = self._begun(state)
         if attempt is None:
             return
+        notes.began(attempt)
         self.table = as_staged(self.table, attempt, done)
         context = self.table.context
         with Turns(context.grants, context.budget, context.stop) as self.turns:
@@ -260,6 +274,7 @@ class _Sync:
         except (Overtaken, RangeChanged):
             self.table.staging.discard(attempt.id)
             raise
+        context.notes.flushed(attempt, chunks)
 
     def _resumed(self, state: TableState) -> tuple[Attempt | None, list[Checkpoint]]:
         """The open attempt to go on with, if any; what cannot be resumed is deleted."""
