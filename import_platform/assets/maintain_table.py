@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from import_platform.assets.materialize import end_as_canceled, observer_of, translated
 from import_platform.assets.metadata import leaves_by_base
 from import_platform.assets.partitions import record_partitions
+from import_platform.core.budget import MemoryBudget
 from import_platform.core.convert import partition_from_text
 from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.core.table import DeclaredTable
-from import_platform.pipeline.context import open_lake_table
+from import_platform.errors import Interrupted
+from import_platform.pipeline.context import LakeTable, open_lake_table
 from import_platform.pipeline.convert import convert
 from import_platform.pipeline.inspect import TableStatus, table_status
 from import_platform.pipeline.maintain import maintain_table
-from import_platform.pipeline.repartition import repartition
+from import_platform.pipeline.repartition import predicted_peak_bytes, repartition
 from import_platform.resources.interrupts import stop_on_signals
-from import_platform.resources.memory import memory_budget
 from import_platform.resources.naming import table_id
 from import_platform.resources.partition_keys import reconcile_keys
 from import_platform.resources.platform import PlatformResource, partition_max_bytes
 from import_platform.resources.process import tag_run
-from import_platform.resources.project import read_settings
 from import_platform.resources.session import current_session
 
 REPARTITION = "repartition"
@@ -43,19 +43,18 @@ def maintain_in_step(
     with translated(context, session, name), stop_on_signals() as stop:
         lake = platform.lake()
         before = table_status(lake, source, declared.name)
-        table = open_lake_table(lake, source, declared.name)
-        budget = memory_budget(platform.memory or read_settings().memory)
         observer = observer_of(context, session)
         limit_bytes = options["max_bytes"] or partition_max_bytes(declared)
-        if options["task"] == COMPACT:
-            report = maintain_table(table, budget=budget, observer=observer)
-        elif options["to"]:
-            partition = partition_from_text(options["to"])
-            report = convert(table, partition, limit_bytes=limit_bytes, budget=budget, observer=observer)
-        else:
-            report = repartition(
-                table, limit_bytes=limit_bytes, budget=budget, observer=observer, stop=stop, by_hand=options["by_hand"]
-            )
+        try:
+            with platform.turns(source, declared.name, stop=stop, run_id=context.run_id) as (turns, budget):
+                turns.rewrite(predicted_peak_bytes(budget) - budget.base_bytes)
+                table = open_lake_table(lake, source, declared.name)
+                report = _rewritten(
+                    table, options, limit_bytes=limit_bytes, budget=budget, observer=observer, stop=stop
+                )
+        except Interrupted:  # while it waited for memory: nothing was begun
+            session.interrupted = True
+            end_as_canceled(context)
         session.reports[name] = report
         after = table_status(lake, source, declared.name)
         # Also when nothing was left to do: a run that was killed after its commit left the keys behind.
@@ -67,6 +66,25 @@ def maintain_in_step(
             session.interrupted = True
             end_as_canceled(context)
     return report
+
+
+def _rewritten(
+    table: LakeTable,
+    options: Mapping[str, Any],
+    limit_bytes: int,
+    *,
+    budget: MemoryBudget,
+    observer: Observer,
+    stop: Callable[[], bool],
+) -> SyncReport:
+    if options["task"] == COMPACT:
+        return maintain_table(table, budget=budget, observer=observer)
+    if options["to"]:
+        partition = partition_from_text(options["to"])
+        return convert(table, partition, limit_bytes=limit_bytes, budget=budget, observer=observer)
+    return repartition(
+        table, limit_bytes=limit_bytes, budget=budget, observer=observer, stop=stop, by_hand=options["by_hand"]
+    )
 
 
 def _reconcile(context: Any, source: str, table: str, after: TableStatus, observer: Observer) -> None:

@@ -24,7 +24,7 @@ from import_platform.pipeline.inspect import TableStatus, table_status
 from import_platform.pipeline.repartition import read_record
 from import_platform.pipeline.sync import backfill_table, sync_table
 from import_platform.resources.interrupts import stop_on_signals
-from import_platform.resources.naming import table_id
+from import_platform.resources.naming import EXPECTED_MEMORY, table_id
 from import_platform.resources.platform import PlatformResource, SourceConfig, partition_max_bytes
 from import_platform.resources.process import tag_run
 from import_platform.resources.run_log import RunLog
@@ -67,10 +67,11 @@ def materialize_table(
         before = table_status(lake, config.name, declared.name)
         # A backfill that ended early would leave its partition shown as loaded; it holds up nothing but its own table.
         limit = UNLIMITED_SECONDS if keys else session.max_run_seconds
-        observer = observer_of(context, session)
-        with platform.table(config, declared, observer=observer, stop=stop, max_run_seconds=limit) as table:
+        observer, run = observer_of(context, session), context.run_id
+        with platform.table(config, declared, observer, stop=stop, max_run_seconds=limit, run_id=run) as table:
             budget_bytes = table.budget.total_bytes
             report = _work(table, keys, full_refresh=full_refresh)
+            learned = _learned(table)
         after = table_status(lake, config.name, declared.name)
         session.reports[name] = report
         if after is not None:
@@ -83,11 +84,17 @@ def materialize_table(
     metadata = sync_metadata(
         report, before, after, budget_bytes=budget_bytes, limit_bytes=limit_bytes, cursor=declared.cursor
     )
+    metadata |= learned
     if after is not None and len(keys) == 1:
         metadata |= asked_metadata(after, keys[0], limit_bytes=limit_bytes)
     over = after is not None and any(leaf.bytes > limit_bytes for leaf in after.leaves.values())
     record = read_record(lake.store, lake.table_path(config.name, declared.name)) if over else None
     return Outcome(report, before, after, metadata, limit_bytes, record)
+
+
+def _learned(table: TableContext) -> dict[str, Any]:
+    expected_bytes = table.sizes.expected_bytes if table.sizes is not None else None
+    return {EXPECTED_MEMORY: expected_bytes} if expected_bytes is not None else {}
 
 
 def _work(table: TableContext, keys: Sequence[str], *, full_refresh: bool) -> SyncReport:

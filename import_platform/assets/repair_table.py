@@ -42,7 +42,9 @@ def repair_in_step(
         lake = platform.lake()
         before = table_status(lake, config.name, declared.name)
         observer = observer_of(context, session)
-        with platform.table(config, declared, observer=observer, stop=stop, max_run_seconds=UNLIMITED_SECONDS) as table:
+        with platform.table(
+            config, declared, observer=observer, stop=stop, max_run_seconds=UNLIMITED_SECONDS, run_id=context.run_id
+        ) as table:
             try:
                 report = REPAIRS[options["task"]](table, options)
             except Interrupted:

@@ -2,6 +2,7 @@
 
     <folder>/lock                            flock: whoever looks at the tickets or changes one
     <folder>/<number>-<bytes>.waiting|.held  flock: its owner lives; the kernel lets go of a killed owner's
+    <folder>/dead/<number>-<bytes>-<time>    what a killed owner's ticket said, for whoever asks what was running
 
 A step holds one grant at a time and gives it back before it asks for another, so no two steps ever wait for each other.
 """
@@ -13,12 +14,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from import_platform.core.grants import Ticket, check_size, may_go
+from import_platform.core.grants import Holder, Ticket, check_size, holder_from_json, may_go
 from import_platform.errors import Interrupted
+from import_platform.io.cgroup import memory_group, oom_kills
 
 POLL_SECONDS = 0.05
+DEAD_KEPT = 100
+_TICKET_BYTES = 1024
+"""Every ticket is written whole in one call, so that nobody reads half of one."""
 _STATES = {"waiting": False, "held": True}
 
 
@@ -29,9 +35,16 @@ def _never() -> bool:
 class Grant:
     """What one step holds. `give_back` may be called again."""
 
-    def __init__(self, descriptor: int, path: Path) -> None:
+    def __init__(self, descriptor: int, path: Path, holder: Holder | None = None) -> None:
         self._descriptor: int | None = descriptor
         self._path = path
+        self._holder = holder
+
+    def note(self, held_bytes: int) -> None:
+        """Writes on the ticket what its process has grown to beyond its base."""
+        if self._descriptor is not None and self._holder is not None:
+            self._holder = replace(self._holder, held_bytes=max(held_bytes, 0), seen_at=time.time())
+            _write(self._descriptor, self._holder)
 
     def give_back(self) -> None:
         if self._descriptor is not None:
@@ -48,15 +61,16 @@ class Grants:
         self._total_bytes = total_bytes
         folder.mkdir(parents=True, exist_ok=True)
 
-    def take(self, size_bytes: int, *, stop: Callable[[], bool] = _never) -> Grant:
-        """Waits for its turn and for so many bytes to be free.
+    def take(self, size_bytes: int, *, stop: Callable[[], bool] = _never, holder: Holder | None = None) -> Grant:
+        """Waits for its turn and for so many bytes to be free. The ticket says who the holder is.
 
         Raises:
             ConfigError: it is more than there is altogether.
             Interrupted: stopped while it waited.
         """
         check_size(size_bytes, total_bytes=self._total_bytes)
-        descriptor, waiting = self._queue(size_bytes)
+        holder = None if holder is None else _here(holder, size_bytes)
+        descriptor, waiting = self._queue(size_bytes, holder)
         held = waiting.with_suffix(".held")
         try:
             while not self._hold(waiting, held):
@@ -64,19 +78,34 @@ class Grants:
         except BaseException:
             Grant(descriptor, waiting).give_back()
             raise
-        return Grant(descriptor, held)
+        return Grant(descriptor, held, holder)
 
     def tickets(self) -> list[Ticket]:
         """Who holds and who waits, in order; those of dead owners are removed."""
         with self._alone():
             return sorted(self._living())
 
-    def _queue(self, size_bytes: int) -> tuple[int, Path]:
+    def holders(self) -> list[Holder]:
+        """The living steps, as far as their tickets say."""
+        with self._alone():
+            held = [self._folder / _name(ticket) for ticket in self._living() if ticket.held]
+            return [holder for path in held if (holder := _holder(path)) is not None]
+
+    def dead(self) -> list[Holder]:
+        """The killed steps, of the last DEAD_KEPT that were found."""
+        with self._alone():
+            list(self._living())
+        found = (_holder(path) for path in sorted((self._folder / "dead").glob("*-*")))
+        return [holder for holder in found if holder is not None]
+
+    def _queue(self, size_bytes: int, holder: Holder | None) -> tuple[int, Path]:
         with self._alone():
             number = max((ticket.number for ticket in self._living()), default=0) + 1
             path = self._folder / f"{number:012d}-{size_bytes}.waiting"
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if holder is not None:
+                _write(descriptor, holder)
             return descriptor, path
 
     def _hold(self, waiting: Path, held: Path) -> bool:
@@ -94,9 +123,22 @@ class Grants:
             if ticket is None:
                 continue
             if _is_dead(path):
-                path.unlink(missing_ok=True)
+                self._bury(path)
             else:
                 yield ticket
+
+    def _bury(self, path: Path) -> None:
+        """Keeps what the ticket of a killed step says, if it held anything, with the last few others."""
+        if path.suffix != ".held" or _holder(path) is None:
+            path.unlink(missing_ok=True)
+            return
+        dead = self._folder / "dead"
+        dead.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.rename(dead / f"{path.stem}-{time.time_ns()}")
+        by_age = sorted(dead.iterdir(), key=lambda each: each.name.rpartition("-")[2])
+        for old in by_age[:-DEAD_KEPT]:
+            old.unlink(missing_ok=True)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -119,7 +161,39 @@ def _ticket(path: Path) -> Ticket | None:
     state = path.suffix.lstrip(".")
     if state not in _STATES or not number.isdigit() or not size.isdigit():
         return None
-    return Ticket(int(number), int(size), _STATES[state])
+    holder = _holder(path)
+    told = ("", 0) if holder is None else (holder.process, holder.base_bytes)
+    return Ticket(int(number), int(size), _STATES[state], *told)
+
+
+def _name(ticket: Ticket) -> str:
+    return f"{ticket.number:012d}-{ticket.size_bytes}.{'held' if ticket.held else 'waiting'}"
+
+
+def _holder(path: Path) -> Holder | None:
+    try:
+        return holder_from_json(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _here(holder: Holder, size_bytes: int) -> Holder:
+    group = memory_group()
+    kills, now = oom_kills(group), time.time()
+    return replace(
+        holder,
+        host=os.uname().nodename,
+        pid=os.getpid(),
+        granted_bytes=size_bytes,
+        group=str(group or ""),
+        oom_kills=-1 if kills is None else kills,
+        began_at=now,
+        seen_at=now,
+    )
+
+
+def _write(descriptor: int, holder: Holder) -> None:
+    os.pwrite(descriptor, holder.to_json().ljust(_TICKET_BYTES), 0)
 
 
 def _is_dead(path: Path) -> bool:

@@ -7,7 +7,7 @@ import ctypes
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,9 @@ EXACT_EVERY = 20
 """PSS comes from smaps_rollup, which takes the kernel 5 ms for a 500 MB process and holds up its page faults. One
 sample of twenty reads it; the others read the resident size and take off what the last exact one showed as shared."""
 
+
+TOLD_BYTES = 16 << 20
+"""A peak is told to whoever wants to know it when it has grown by so much."""
 
 PRESSED, EXCEEDED = 0.85, 0.97
 """Shares of the limit. Between two samples a worker decodes at most a few row groups, 10 % of the smallest budget."""
@@ -70,12 +73,15 @@ class MemoryWatch:
     """Samples `held_bytes` in a thread while the block runs, and makes work slow down, then stop, before the limit.
 
     Loops call `breathe` once per batch: past PRESSED of the limit only one of them goes on at a time, past EXCEEDED it
-    raises. Outside its block, and with no limit, it only lets everybody through.
+    raises. Outside its block, and with no limit, it only lets everybody through. `on_peak` is called in the thread with
+    the peak so far as it grows, and must return quickly.
     """
 
-    def __init__(self, limit_bytes: int | None = None) -> None:
+    def __init__(self, limit_bytes: int | None = None, *, on_peak: Callable[[int], None] | None = None) -> None:
         self.limit_bytes = limit_bytes
         self.peak_bytes = 0
+        self._on_peak = on_peak
+        self._told_bytes = 0
         self._held_bytes = 0
         self._shared_bytes = 0
         self._samples = 0
@@ -133,6 +139,9 @@ class MemoryWatch:
             self._shared_bytes = max(resident - self._held_bytes, 0)
         self._samples += 1
         self.peak_bytes = max(self.peak_bytes, self._held_bytes)
+        if self._on_peak is not None and self.peak_bytes >= self._told_bytes + TOLD_BYTES:
+            self._told_bytes = self.peak_bytes
+            self._on_peak(self.peak_bytes)
 
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):

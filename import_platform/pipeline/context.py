@@ -21,7 +21,8 @@ from import_platform.io.staging import Staging
 from import_platform.io.store import Store
 from import_platform.pipeline.parents import LakeParents
 from import_platform.pipeline.run_notes import RunNotes
-from import_platform.pipeline.turns import Granting
+from import_platform.pipeline.step_sizes import StepSizes
+from import_platform.pipeline.turns import Granting, Turns
 from import_platform.sources.protocol import NoRowsYet, ReadsLake, Source
 
 
@@ -34,7 +35,7 @@ class TableContext:
     """Everything a sync needs. `stop` is asked between pages; `max_run_seconds` ends a sync at a checkpoint.
 
     A leaf that a flush would push past `partition_max_bytes` (None: no limit) is split in the same commit. `grants`
-    makes the steps of several tables share one budget. `order` says for whom it runs; `notes` are what it tells of
+    makes the steps of several tables share one budget, and `sizes` says how large this one's are. `order` says for whom it runs; `notes` are what it tells of
     itself.
     """
 
@@ -49,12 +50,17 @@ class TableContext:
     partition_max_bytes: int | None = None
     watch: MemoryWatch = field(default_factory=MemoryWatch)
     grants: Granting | None = None
+    sizes: StepSizes | None = None
     order: RunOrder = field(default_factory=RunOrder)
     notes: RunNotes = field(default_factory=RunNotes)
 
     @property
     def table_id(self) -> str:
         return f"{self.source_name}/{self.declared.name}"
+
+    def turns(self) -> Turns:
+        """The table's way to its share of the memory."""
+        return Turns(self.grants, self.budget, self.stop, sizes=self.sizes)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def reconcile(context: TableContext, *, repair: bool = True) -> SyncReport:
             _clear(report)
             table = open_table(replace(context, watch=watch))
             try:
-                with Turns(context.grants, context.budget, context.stop) as turns:
+                with context.turns() as turns:
                     _Comparison(table, _checked(table), report, turns).run(repair=repair)
                 break
             except TableMoved:

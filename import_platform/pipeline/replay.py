@@ -20,7 +20,6 @@ from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.edit import Edit
 from import_platform.pipeline.lookup import newer_than_lake
 from import_platform.pipeline.measured import measured
-from import_platform.pipeline.turns import Turns
 
 
 def replay_rejected(context: TableContext) -> SyncReport:
@@ -62,7 +61,7 @@ def _replay(table: OpenTable, snapshot: Snapshot, report: SyncReport, watch: Mem
                     _put(table, edit, fitting.filter(newer))
                 done += [each for each, is_fit in zip(ids, fit.to_pylist(), strict=True) if is_fit]
         put = edit.rows
-        with Turns(table.context.grants, table.context.budget, table.context.stop) as turns:
+        with table.context.turns() as turns:
             turns.flush()
             edit.commit(report)
     forget_rejected(table.context.lake, table.spec.source, table.spec.name, done)

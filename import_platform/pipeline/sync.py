@@ -150,7 +150,7 @@ class _Sync:
         notes.began(attempt)
         self.table = as_staged(self.table, attempt, done)
         context = self.table.context
-        with Turns(context.grants, context.budget, context.stop) as self.turns:
+        with context.turns() as self.turns:
             try:
                 self._extract_and_flush(attempt, done, state)
             except TokenExpired as error:
@@ -264,13 +264,14 @@ class _Sync:
         self, attempt: Attempt, chunks: Sequence[Checkpoint], *, complete: bool, tail: tuple[int, ...] = ()
     ) -> None:
         context = self.table.context
-        self.turns.flush()
+        self.turns.flush(sum(chunk.decoded_bytes for chunk in chunks))
+        table = replace(self.table, context=replace(context, budget=self.turns.budget))
         rejected = [(c.number, self.table.staging.rejected(attempt.id, c)) for c in chunks if c.rejected_rows]
         if rejected:
             record_rejected(context.lake, self.table.spec.source, self.table.spec.name, attempt.id, rejected)
         try:
             flush = BackfillFlush if attempt.kind is AttemptKind.BACKFILL else Flush
-            flush(self.table, attempt, chunks, self.report, complete=complete, tail=tail).run()
+            flush(table, attempt, chunks, self.report, complete=complete, tail=tail).run()
         except (Overtaken, RangeChanged):
             self.table.staging.discard(attempt.id)
             raise

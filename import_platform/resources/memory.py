@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from import_platform.core.budget import MemoryBudget, budget_of, parse_bytes
+from import_platform.io.cgroup import CGROUP_ROOT, limits_bytes
 from import_platform.io.grants import Grants
 from import_platform.io.memory import held_bytes
 
 SHARE_PERCENT = 80
-CGROUP_ROOT = Path("/sys/fs/cgroup")
-_NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes a huge number where there is no limit
 
 
 def memory_budget(setting: str | None) -> MemoryBudget:
@@ -55,31 +54,6 @@ def shared_grants(folder: Path, budget: MemoryBudget) -> Grants:
 
 def default_bytes(root: Path = CGROUP_ROOT) -> int:
     """80 % of the tightest cgroup limit, else of the memory that is free now."""
-    limit = min(_cgroup_limits(root), default=None)
+    limit = min(limits_bytes(root), default=None)
     available = psutil.virtual_memory().available if limit is None else limit
     return available * SHARE_PERCENT // 100
-
-
-def _cgroup_limits(root: Path) -> Iterable[int]:
-    """Limits of version 2 (this group and those above it) and of version 1; a group without a limit gives none."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        folder = root / ("memory" if controllers else "") / group.lstrip("/")
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        for level in [folder, *folder.parents]:
-            if level == root.parent:
-                break
-            yield from _limit(level / ("memory.limit_in_bytes" if controllers else "memory.max"))
-
-
-def _limit(path: Path) -> list[int]:
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return []
-    return [int(text)] if text.isdigit() and int(text) < _NO_LIMIT_BYTES else []

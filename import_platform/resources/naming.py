@@ -25,6 +25,9 @@ HOST_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_host"
 PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_process"
 """For machines only: the UI would show any other tag at every run."""
 
+EXPECTED_MEMORY = "expected_memory_bytes"
+"""Metadata of a sync: what the table's next run is expected to hold, from what its steps held."""
+
 
 def asset_key(source: str, table: str) -> dg.AssetKey:
     return dg.AssetKey([source, escape(table)])

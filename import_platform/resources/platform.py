@@ -8,11 +8,16 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from import_platform.core.budget import MemoryBudget
 from import_platform.core.imported import TablePatterns
+from import_platform.core.measures import tightened
 from import_platform.core.report import Observer
 from import_platform.core.table import DeclaredTable
 from import_platform.io.lake import Lake
+from import_platform.io.table_memory import read_memory
 from import_platform.pipeline.context import TableContext
+from import_platform.pipeline.step_sizes import StepSizes
+from import_platform.pipeline.turns import Turns
 from import_platform.resources.connection import Connection
 from import_platform.resources.memory import shared_budget, shared_grants
 from import_platform.resources.project import read_settings
@@ -62,15 +67,19 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         self,
         config: SourceConfig,
         declared: DeclaredTable,
-        *,
         observer: Observer,
+        *,
         stop: Callable[[], bool],
         max_run_seconds: float,
+        run_id: str = "",
     ) -> Iterator[TableContext]:
-        """All that one sync of one table needs."""
+        """All that one sync of one table needs. After a kill its budget is the one that the measures leave."""
         settings = read_settings()
         lake = self.lake()
-        with shared_budget(self.memory or settings.memory) as budget, self.source(config) as source:
+        known = read_memory(lake, config.name, declared.name)
+        with shared_budget(self.memory or settings.memory) as whole, self.source(config) as source:
+            budget = tightened(whole, known.measures)
+            sizes = StepSizes(lake, config.name, declared.name, budget, run_id=run_id, memory=known)
             yield TableContext(
                 config.name,
                 declared,
@@ -82,4 +91,19 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 max_run_seconds=max_run_seconds,
                 partition_max_bytes=None if declared.pinned else partition_max_bytes(declared),
                 grants=shared_grants(settings.home, budget),
+                sizes=sizes,
             )
+
+    @contextmanager
+    def turns(
+        self, source: str, table: str, *, stop: Callable[[], bool], run_id: str = ""
+    ) -> Iterator[tuple[Turns, MemoryBudget]]:
+        """A table's way to its share of the memory for work that needs no source, and the budget it may plan with."""
+        settings = read_settings()
+        lake = self.lake()
+        known = read_memory(lake, source, table)
+        with shared_budget(self.memory or settings.memory) as whole:
+            budget = tightened(whole, known.measures)
+            sizes = StepSizes(lake, source, table, budget, run_id=run_id, memory=known)
+            with Turns(shared_grants(settings.home, budget), budget, stop, sizes=sizes) as turns:
+                yield turns, budget

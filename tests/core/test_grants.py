@@ -42,3 +42,16 @@ def test_every_step_has_its_turn_and_the_total_is_never_outgrown(seed):
         if held and rng.random() < 0.7:
             tickets.remove(rng.choice(held))
             done += 1
+
+
+def test_the_base_of_another_process_counts_once_and_ones_own_does_not():
+    mine = Ticket(9, 40, held=False, process="me", base_bytes=50)
+    theirs = [Ticket(1, 20, held=True, process="other", base_bytes=30), Ticket(2, 10, True, "other", 30)]
+    assert may_go(mine, theirs, total_bytes=100)
+    assert not may_go(mine, theirs, total_bytes=99)
+    assert may_go(mine, [Ticket(1, 60, held=True, process="me", base_bytes=50)], total_bytes=100)
+
+
+def test_where_only_bases_are_in_the_way_the_first_in_the_queue_goes():
+    waiting = [Ticket(2, 10, held=False, process="other", base_bytes=90)]
+    assert may_go(Ticket(1, 40, held=False, process="me"), waiting, total_bytes=100)

@@ -7,13 +7,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from import_platform.core.budget import MemoryBudget
-from import_platform.core.grants import Ticket
+from import_platform.core.grants import Holder, Ticket
 from import_platform.errors import ConfigError, Interrupted
-from import_platform.io.grants import Grants
+from import_platform.io.grants import DEAD_KEPT, Grants
 from import_platform.pipeline.turns import Turns
 
 
@@ -89,8 +90,8 @@ class Counted(Grants):
         super().__init__(folder, total_bytes)
         self.most = 0
 
-    def take(self, size_bytes, *, stop=lambda: False):
-        grant = super().take(size_bytes, stop=stop)
+    def take(self, size_bytes, *, stop=lambda: False, holder=None):
+        grant = super().take(size_bytes, stop=stop, holder=holder)
         self.most = max(self.most, sum(ticket.size_bytes for ticket in self.tickets() if ticket.held))
         return grant
 
@@ -126,3 +127,71 @@ def test_a_table_holds_one_grant_at_a_time_and_none_afterwards(tmp_path):
         assert [ticket.size_bytes for ticket in grants.tickets()] == [budget.flush_bytes]
         raise ValueError("on the way")
     assert grants.tickets() == []
+
+
+STEP = Holder("shop/orders", "flush", run_id="run-1", budget_bytes=1000, base_bytes=30, planned_bytes=80)
+
+
+def test_what_a_killed_step_held_can_be_asked_for_afterwards(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from import_platform.core.grants import Holder; from import_platform.io.grants import Grants\n"
+        "grant = Grants(Path(sys.argv[1]), 100).take(80, holder=Holder('shop/orders', 'flush', run_id='run-1'))\n"
+        "grant.note(123); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as process:
+        assert process.wait() == -signal.SIGKILL
+    grants = Grants(tmp_path, 100)
+    [dead] = grants.dead()
+    assert (dead.table, dead.run_id, dead.granted_bytes, dead.held_bytes, dead.pid) == (
+        "shop/orders",
+        "run-1",
+        80,
+        123,
+        process.pid,
+    )
+    assert grants.tickets() == []
+    grants.take(50).give_back()
+    assert grants.dead() == [dead], "and is still there for the next who asks"
+
+
+def test_a_step_that_ended_by_itself_leaves_nothing_behind(tmp_path):
+    grants = Grants(tmp_path, 100)
+    grant = grants.take(10, holder=STEP)
+    assert [(holder.table, holder.granted_bytes, holder.held_bytes) for holder in grants.holders()] == [
+        ("shop/orders", 10, 0)
+    ]
+    grant.note(55)
+    assert [holder.held_bytes for holder in grants.holders()] == [55]
+    grant.give_back()
+    grant.note(66)
+    assert (grants.holders(), grants.dead()) == ([], [])
+
+
+def test_only_the_last_dead_are_kept(tmp_path):
+    grants = Grants(tmp_path, 100)
+    for number in range(DEAD_KEPT + 5):
+        (tmp_path / f"{number + 1:012d}-1.held").write_bytes(replace(STEP, pid=number).to_json())
+    assert len(grants.dead()) == DEAD_KEPT
+
+
+def test_a_ticket_that_says_nothing_is_only_a_ticket(tmp_path):
+    (tmp_path / "000000000001-5.held").write_text("")
+    assert Grants(tmp_path, 100).dead() == []
+
+
+def test_what_another_process_holds_without_work_is_not_free_for_ours(tmp_path):
+    """Its base counts while somebody works, so that two processes together stay inside the budget."""
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from import_platform.core.grants import Holder; from import_platform.io.grants import Grants\n"
+        "grant = Grants(Path(sys.argv[1]), 100).take(40, holder=Holder('a/b', 'read', base_bytes=30))\n"
+        "print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        grants = Grants(tmp_path, 100)
+        with pytest.raises(Interrupted):
+            grants.take(40, stop=lambda: True, holder=STEP)
+        grants.take(30, holder=STEP).give_back()
+        process.kill()

@@ -5,6 +5,7 @@ import pytest
 
 from import_platform.core.budget import GIB, MIB
 from import_platform.errors import ConfigError
+from import_platform.io import cgroup
 from import_platform.resources import memory
 from import_platform.resources.memory import default_bytes, memory_budget, shared_budget, shared_grants
 
@@ -29,8 +30,8 @@ def test_a_setting_that_is_no_size_names_the_variable():
 def _cgroup(monkeypatch, tmp_path, lines):
     membership = tmp_path / "cgroup"
     membership.write_text("\n".join(lines))
-    real = memory.Path
-    monkeypatch.setattr(memory, "Path", lambda path: membership if path == "/proc/self/cgroup" else real(path))
+    real = cgroup.Path
+    monkeypatch.setattr(cgroup, "Path", lambda path: membership if path == "/proc/self/cgroup" else real(path))
 
 
 def test_the_default_is_80_percent_of_the_tightest_limit_on_the_way_up(monkeypatch, tmp_path):
