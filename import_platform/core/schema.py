@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -103,6 +104,7 @@ def _frozen(message: str, table: str, column: str, stored: pa.DataType | None, f
     )
 
 
+@lru_cache(maxsize=256)
 def stored_schema(source: pa.Schema) -> pa.Schema:
     """The schema of a new table: the source's columns, all nullable, because a source may drop NOT NULL any day."""
     return pa.schema([pa.field(f.name, lake_type(f.type), nullable=True) for f in source])

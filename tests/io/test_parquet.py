@@ -17,7 +17,6 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from import_platform.io.delta import Commit, DeltaLog
-from import_platform.io.encoding import ascending_columns, dictionary_columns
 from import_platform.io.parquet import (
     LeafWriter,
     conform,
@@ -97,32 +96,7 @@ def test_a_file_is_closed_once_it_is_large_enough(local, monkeypatch):
     assert all(file.size_bytes < 40_000 for file in files)
 
 
-def test_a_dictionary_is_for_columns_that_repeat_themselves():
-    table = pa.table({
-        "same": ["a"] * 100, "unique": [str(i) for i in range(100)], "half": [i // 2 for i in range(100)],
-        "flag": [True] * 100, "list": [[1]] * 100, "null": pa.nulls(100, pa.string()), "dec": [Decimal("1.5")] * 100,
-        "bin": [b"x"] * 100,
-    })  # fmt: skip
-    assert dictionary_columns(table) == ["same", "half", "null", "dec", "bin"]
-
-
 # Reading
-
-
-def test_ascending_numbers_and_times_are_stored_as_differences():
-    day = datetime(2025, 1, 1)
-    table = pa.table(
-        {
-            "id": [1, 2, 5],
-            "same": [1, 1, 1],
-            "down": [3, 2, 1],
-            "null": pa.array([1, None, 3], pa.int64()),
-            "at": pa.array([day, day, day], US),
-            "text": ["a", "b", "c"],
-            "float": [1.0, 2.0, 3.0],
-        }
-    )
-    assert ascending_columns(table, ["same"]) == ["id", "at"]
 
 
 @pytest.mark.parametrize("limit", [1, 5_000, 1 << 20])
