@@ -38,6 +38,7 @@ from import_platform.pipeline.keys import ROW_BYTES
 from import_platform.pipeline.ledger import Ran, recorded
 from import_platform.pipeline.replace_range import range_files
 from import_platform.pipeline.sampled import as_staged, grown
+from import_platform.pipeline.stopping import stoppable
 from import_platform.pipeline.turns import Turns
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, NoRowsYet, TokenExpired
 
@@ -155,7 +156,7 @@ class _Sync:
                 self._extract_and_flush(attempt, done, state)
             except TokenExpired as error:
                 self._start_over(attempt, error)
-            except Interrupted:  # while it waited for its share of the memory: what was read is staged
+            except Interrupted:  # while it waited for memory, or in a flush that took long: what was read is staged
                 self._stop_at_checkpoint()
         after = self.table.log.snapshot()
         if after is not None:
@@ -271,7 +272,7 @@ class _Sync:
             record_rejected(context.lake, self.table.spec.source, self.table.spec.name, attempt.id, rejected)
         try:
             flush = BackfillFlush if attempt.kind is AttemptKind.BACKFILL else Flush
-            flush(table, attempt, chunks, self.report, complete=complete, tail=tail).run()
+            flush(stoppable(table), attempt, chunks, self.report, complete=complete, tail=tail).run()
         except (Overtaken, RangeChanged):
             self.table.staging.discard(attempt.id)
             raise
