@@ -15,6 +15,7 @@ from import_platform.components.loading import BrokenSource, Catalog, load_sourc
 from import_platform.components.source_definitions import PLATFORM
 from import_platform.resources.naming import maintain_job
 from import_platform.resources.project import validating
+from import_platform.sensors.import_failures import end_sensors, known_ends
 from import_platform.sensors.repartition_oversized import repartition_sensor, watched_tables
 
 BROKEN_GROUP = "broken_sources"
@@ -61,7 +62,12 @@ def _sensors(sources: Sequence[ExternalSource], parts: Sequence[dg.Definitions])
     if not maintained:
         return []
     tables = [each for source in maintained for each in watched_tables(source.name, source.known_tables())]
-    return [repartition_sensor(tables, [jobs[maintain_job(source.name)] for source in maintained])]
+    names = {source.name: [table.name for table in source.known_tables()] for source in maintained}
+    startable = [job for part in parts for job in part.jobs or ()]
+    return [
+        repartition_sensor(tables, [jobs[maintain_job(source.name)] for source in maintained]),
+        *end_sensors(known_ends(names, startable), startable),
+    ]
 
 
 def _placeholder(broken: BrokenSource) -> dg.AssetSpec:

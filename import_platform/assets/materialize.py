@@ -24,7 +24,7 @@ from import_platform.pipeline.inspect import TableStatus, table_status
 from import_platform.pipeline.repartition import read_record
 from import_platform.pipeline.sync import backfill_table, sync_table
 from import_platform.resources.interrupts import stop_on_signals
-from import_platform.resources.naming import EXPECTED_MEMORY, table_id
+from import_platform.resources.naming import EXPECTED_MEMORY, STOPPED, table_id
 from import_platform.resources.platform import PlatformResource, SourceConfig, partition_max_bytes
 from import_platform.resources.process import tag_run
 from import_platform.resources.run_log import RunLog
@@ -111,7 +111,7 @@ def end_as_canceled(context: Any) -> NoReturn:
     """Ends the run here and now. Without the mark of a wanted end Dagster would call it a failure."""
     run = context.instance.get_run_by_id(context.run_id)
     if run is not None and run.status is not dg.DagsterRunStatus.CANCELING:
-        context.instance.report_run_canceling(run, "The process was asked to stop; the sync ended at a checkpoint.")
+        context.instance.report_run_canceling(run, f"{STOPPED}; the sync ended at a checkpoint.")
     raise dg.DagsterExecutionInterruptedError
 
 

@@ -20,6 +20,7 @@ from import_platform.core.table import (
 )
 from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, order_tags, partitions_def, pool
 from import_platform.resources.platform import PlatformResource, SourceConfig
+from import_platform.resources.run_size import step_tags
 
 Evaluate = Callable[[Outcome], list[dg.AssetCheckResult]]
 
@@ -69,7 +70,7 @@ def table_asset(config: SourceConfig, declared: DeclaredTable, dressing: Dressin
         partitions_def=partitions_def(config.name, declared.name),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         pool=pool(config.name, declared.name),
-        op_tags=order_tags(config.connection, declared.name),
+        op_tags={**order_tags(config.connection, declared.name), **step_tags()},
         check_specs=dressing.check_specs,
     )
     def sync(

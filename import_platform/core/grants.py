@@ -13,7 +13,7 @@ from import_platform.errors import ConfigError
 class Holder:
     """The step behind a ticket, for whoever asks afterwards what was running. Bytes beyond `base_bytes` but for that
     and `budget_bytes`; times are seconds since 1970. `group` is the cgroup's folder, `oom_kills` its count at the
-    start, -1 where it has none."""
+    start, -1 where it has none. `ended` is false for ever where the step was killed."""
 
     table: str
     step: str
@@ -29,6 +29,7 @@ class Holder:
     oom_kills: int = -1
     began_at: float = 0.0
     seen_at: float = 0.0
+    ended: bool = False
 
     @property
     def process(self) -> str:

@@ -2,7 +2,7 @@
 
     <folder>/lock                            flock: whoever looks at the tickets or changes one
     <folder>/<number>-<bytes>.waiting|.held  flock: its owner lives; the kernel lets go of a killed owner's
-    <folder>/dead/<number>-<bytes>-<time>    what a killed owner's ticket said, for whoever asks what was running
+    <folder>/ended/<number>-<bytes>-<time>   what the tickets of the last steps said, those of killed ones among them
 
 A step holds one grant at a time and gives it back before it asks for another, so no two steps ever wait for each other.
 """
@@ -22,7 +22,7 @@ from import_platform.errors import Interrupted
 from import_platform.io.cgroup import memory_group, oom_kills
 
 POLL_SECONDS = 0.05
-DEAD_KEPT = 100
+ENDED_KEPT = 100
 _TICKET_BYTES = 1024
 """Every ticket is written whole in one call, so that nobody reads half of one."""
 _STATES = {"waiting": False, "held": True}
@@ -47,10 +47,14 @@ class Grant:
             _write(self._descriptor, self._holder)
 
     def give_back(self) -> None:
-        if self._descriptor is not None:
-            self._path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._descriptor is None:
+            return
+        if self._holder is not None:
+            self._holder = replace(self._holder, seen_at=time.time(), ended=True)
+            _write(self._descriptor, self._holder)
+        _put_by(self._path)
+        os.close(self._descriptor)
+        self._descriptor = None
 
 
 class Grants:
@@ -91,12 +95,16 @@ class Grants:
             held = [self._folder / _name(ticket) for ticket in self._living() if ticket.held]
             return [holder for path in held if (holder := _holder(path)) is not None]
 
-    def dead(self) -> list[Holder]:
-        """The killed steps, of the last DEAD_KEPT that were found."""
+    def gone(self) -> list[Holder]:
+        """The last ENDED_KEPT steps that ended, by themselves (`ended`) or killed."""
         with self._alone():
             list(self._living())
-        found = (_holder(path) for path in sorted((self._folder / "dead").glob("*-*")))
+        found = (_holder(path) for path in sorted((self._folder / "ended").glob("*-*")))
         return [holder for holder in found if holder is not None]
+
+    def everybody(self) -> list[Holder]:
+        """Steps that hold something now, and the last ones that ended."""
+        return [*self.holders(), *self.gone()]
 
     def _queue(self, size_bytes: int, holder: Holder | None) -> tuple[int, Path]:
         with self._alone():
@@ -123,22 +131,9 @@ class Grants:
             if ticket is None:
                 continue
             if _is_dead(path):
-                self._bury(path)
+                _put_by(path)
             else:
                 yield ticket
-
-    def _bury(self, path: Path) -> None:
-        """Keeps what the ticket of a killed step says, if it held anything, with the last few others."""
-        if path.suffix != ".held" or _holder(path) is None:
-            path.unlink(missing_ok=True)
-            return
-        dead = self._folder / "dead"
-        dead.mkdir(exist_ok=True)
-        with suppress(FileNotFoundError):
-            path.rename(dead / f"{path.stem}-{time.time_ns()}")
-        by_age = sorted(dead.iterdir(), key=lambda each: each.name.rpartition("-")[2])
-        for old in by_age[:-DEAD_KEPT]:
-            old.unlink(missing_ok=True)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -148,6 +143,20 @@ class Grants:
             yield
         finally:
             os.close(descriptor)
+
+
+def _put_by(path: Path) -> None:
+    """Takes a ticket out of the queue, and keeps what it says of a step that held something, with the last others."""
+    if path.suffix != ".held" or _holder(path) is None:
+        path.unlink(missing_ok=True)
+        return
+    ended = path.parent / "ended"
+    ended.mkdir(exist_ok=True)
+    with suppress(FileNotFoundError):
+        path.rename(ended / f"{path.stem}-{time.time_ns()}")
+    by_age = sorted(ended.iterdir(), key=lambda each: each.name.rpartition("-")[2])
+    for old in by_age[:-ENDED_KEPT]:
+        old.unlink(missing_ok=True)
 
 
 def _wait(stop: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import dagster as dg
 
-from import_platform.resources.naming import HOST_TAG
+from import_platform.resources.naming import GONE, HOST_TAG
 from import_platform.resources.process import is_gone, process_tags
 
 WAIT_SECONDS = 60.0
@@ -31,7 +31,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         if is_gone(run.tags):
             instance.report_run_failed(
                 run,
-                "The process of this run is gone (killed, or out of memory). "
+                f"{GONE} (killed, or out of memory). "
                 "What it had checkpointed is kept; the next sync goes on from there.",
             )
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

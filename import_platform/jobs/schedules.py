@@ -10,7 +10,7 @@ import dagster as dg
 from import_platform.core.report import Status
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import ImportPlatformError
-from import_platform.io.incidents import FAULTS_MAX, Incidents
+from import_platform.io.incidents import Incidents
 from import_platform.io.lake import Lake
 from import_platform.jobs.dead_runs import end_dead_runs
 from import_platform.jobs.due import choose_tables, cron_of, fires, held_tables
@@ -18,6 +18,7 @@ from import_platform.jobs.source_job import SourceJob
 from import_platform.resources.naming import asset_key
 from import_platform.resources.platform import SourceConfig
 from import_platform.resources.project import read_settings
+from import_platform.resources.run_size import size_tags
 
 CONTINUE_CRON = "*/10 * * * *"
 TIMEZONE = "UTC"
@@ -86,28 +87,36 @@ def evaluate(
     at = context.scheduled_execution_time.astimezone(UTC)
     end_dead_runs(context.instance)
     every = due(context.instance, at)
-    paused = paused_tables(config.name, every)
+    paused = paused_tables(config.name, every, now=at)
     wanted = [table for table in every if table not in paused]
     if paused and not wanted:
-        names = ", ".join(sorted(paused))
-        return dg.SkipReason(
-            f"every due table is paused after {FAULTS_MAX} faults that only a person can mend: {names}; "
-            "a sync by hand that comes through ends the pause"
-        )
+        return dg.SkipReason("; ".join(f"{table} {reason}" for table, reason in sorted(paused.items()))[:1000])
     tick = choose_tables(wanted, held_tables(context.instance, config.name, [table.name for table in tables]))
     if tick.skip_reason:
         return dg.SkipReason(tick.skip_reason)
-    return dg.RunRequest(asset_selection=[asset_key(config.name, table) for table in tick.tables])
+    tags = size_tags(context.instance, config.name, tick.tables)
+    return dg.RunRequest(asset_selection=[asset_key(config.name, table) for table in tick.tables], tags=tags)
 
 
-def paused_tables(source: str, tables: Sequence[str]) -> set[str]:
-    """Tables that met the same fault so often that only a person can help. A lake that is away pauses nothing."""
+def paused_tables(source: str, tables: Sequence[str], *, now: datetime) -> dict[str, str]:
+    """Tables that schedules leave alone, with the reason: only a person can help, or their memory ran out a short while
+    ago. A lake that is away pauses nothing.
+    """
     try:
         incidents = Incidents(Lake(read_settings().lake_uri))
         found = {table: incidents.of_table(source, table) for table in tables}
     except ImportPlatformError:
-        return set()
-    return {table for table, incident in found.items() if incident is not None and incident.is_paused}
+        return {}
+    reasons = {}
+    for table, incident in found.items():
+        if incident is not None and incident.is_paused:
+            reasons[table] = (
+                f"is paused by incident {incident.number} that only a person can mend; "
+                "a sync by hand that comes through ends the pause"
+            )
+        elif incident is not None and incident.rests(now):
+            reasons[table] = f"rests until {incident.not_before} after incident {incident.number}"
+    return reasons
 
 
 def checkpointed_tables(instance: dg.DagsterInstance, source: str, tables: Sequence[str]) -> list[str]:

@@ -26,7 +26,9 @@ concurrency:
     granularity: op         # a run of many tables holds a table's pool only while it works on that table
     default_limit: 1        # pool delta/<source>/<table>: one writer per table at a time
   runs:
-    max_concurrent_runs: 2  # each run may use IMPORT_PLATFORM_MEMORY: more runs need a smaller budget
+    max_concurrent_runs: 2  # runs of one machine share IMPORT_PLATFORM_MEMORY; more of them wait for each other
+    tag_concurrency_limits: # the schedules and sensors say how large a run will be: small, medium or large
+      - {key: import_platform/memory, value: large, limit: 1}
 
 run_monitoring:
   enabled: true

@@ -49,7 +49,12 @@ _working: list[MemoryBudget] = []
 
 def shared_grants(folder: Path, budget: MemoryBudget) -> Grants:
     """What the tables that are worked on from one project share, in whatever process: the bytes that are free."""
-    return Grants(folder / "memory", budget.free_bytes)
+    return Grants(tickets_folder(folder), budget.free_bytes)
+
+
+def tickets_folder(home: Path) -> Path:
+    """Where the processes of one project leave the tickets of their steps."""
+    return home / "memory"
 
 
 def default_bytes(root: Path = CGROUP_ROOT) -> int:

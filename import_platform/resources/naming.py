@@ -25,6 +25,14 @@ HOST_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_host"
 PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_process"
 """For machines only: the UI would show any other tag at every run."""
 
+STOPPED = "The process was asked to stop"
+GONE = "The process of this run is gone"
+"""How the messages begin with which the platform itself ends a run; sensors tell from them who wanted its end."""
+
+DEPLOYS_TAG = "import_platform/relaunched_after_deploy"
+KILLS_TAG = "import_platform/relaunched_after_kill"
+"""How often a run's forebears were started again, for which reason."""
+
 EXPECTED_MEMORY = "expected_memory_bytes"
 """Metadata of a sync: what the table's next run is expected to hold, from what its steps held."""
 

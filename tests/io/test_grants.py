@@ -14,7 +14,7 @@ import pytest
 from import_platform.core.budget import MemoryBudget
 from import_platform.core.grants import Holder, Ticket
 from import_platform.errors import ConfigError, Interrupted
-from import_platform.io.grants import DEAD_KEPT, Grants
+from import_platform.io.grants import ENDED_KEPT, Grants
 from import_platform.pipeline.turns import Turns
 
 
@@ -142,7 +142,8 @@ def test_what_a_killed_step_held_can_be_asked_for_afterwards(tmp_path):
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as process:
         assert process.wait() == -signal.SIGKILL
     grants = Grants(tmp_path, 100)
-    [dead] = grants.dead()
+    [dead] = grants.gone()
+    assert not dead.ended
     assert (dead.table, dead.run_id, dead.granted_bytes, dead.held_bytes, dead.pid) == (
         "shop/orders",
         "run-1",
@@ -152,10 +153,10 @@ def test_what_a_killed_step_held_can_be_asked_for_afterwards(tmp_path):
     )
     assert grants.tickets() == []
     grants.take(50).give_back()
-    assert grants.dead() == [dead], "and is still there for the next who asks"
+    assert grants.gone() == [dead], "and is still there for the next who asks"
 
 
-def test_a_step_that_ended_by_itself_leaves_nothing_behind(tmp_path):
+def test_a_step_that_ended_by_itself_is_told_from_a_killed_one(tmp_path):
     grants = Grants(tmp_path, 100)
     grant = grants.take(10, holder=STEP)
     assert [(holder.table, holder.granted_bytes, holder.held_bytes) for holder in grants.holders()] == [
@@ -165,19 +166,20 @@ def test_a_step_that_ended_by_itself_leaves_nothing_behind(tmp_path):
     assert [holder.held_bytes for holder in grants.holders()] == [55]
     grant.give_back()
     grant.note(66)
-    assert (grants.holders(), grants.dead()) == ([], [])
+    assert grants.holders() == []
+    assert [(holder.ended, holder.held_bytes) for holder in grants.gone()] == [(True, 55)]
 
 
 def test_only_the_last_dead_are_kept(tmp_path):
     grants = Grants(tmp_path, 100)
-    for number in range(DEAD_KEPT + 5):
+    for number in range(ENDED_KEPT + 5):
         (tmp_path / f"{number + 1:012d}-1.held").write_bytes(replace(STEP, pid=number).to_json())
-    assert len(grants.dead()) == DEAD_KEPT
+    assert len(grants.gone()) == ENDED_KEPT
 
 
 def test_a_ticket_that_says_nothing_is_only_a_ticket(tmp_path):
     (tmp_path / "000000000001-5.held").write_text("")
-    assert Grants(tmp_path, 100).dead() == []
+    assert Grants(tmp_path, 100).gone() == []
 
 
 def test_what_another_process_holds_without_work_is_not_free_for_ours(tmp_path):
