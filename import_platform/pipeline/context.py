@@ -35,8 +35,8 @@ class TableContext:
     """Everything a sync needs. `stop` is asked between pages; `max_run_seconds` ends a sync at a checkpoint.
 
     A leaf that a flush would push past `partition_max_bytes` (None: no limit) is split in the same commit. `grants`
-    makes the steps of several tables share one budget, and `sizes` says how large this one's are. `order` says for whom it runs; `notes` are what it tells of
-    itself.
+    makes the steps of several tables share one budget, and `sizes` says how large this one's are. `order` says for whom
+    it runs; `notes` are what it tells of itself.
     """
 
     source_name: str
