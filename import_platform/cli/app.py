@@ -236,13 +236,21 @@ def status(
         str | None,
         typer.Argument(metavar="[SOURCE[/TABLE]]", help="Only these; one table is shown with all its leaves."),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", metavar="", help="Again every 5 seconds, until Ctrl-C; troubles first.")
+    ] = False,
     json_lines: Json = False,
 ) -> None:
-    """Show every table: state, rows, bytes, leaves, last sync, cursor; and where lake and history lie."""
+    """Show every table: state, rows, bytes, leaves, last and next sync, incident; and where lake and history lie."""
     with terminal(context, is_json=json_lines) as screen:
-        from import_platform.cli import status as command
+        if watch:
+            from import_platform.cli import watch as live
 
-        command.run(screen, selection)
+            live.run(screen, selection)
+        else:
+            from import_platform.cli import status as command
+
+            command.run(screen, selection)
 
 
 @app.command()

@@ -24,7 +24,8 @@ _FILE_NAMES = ("defs.yaml", "defs.yml")
 @dataclass(frozen=True)
 class DeclaredSource:
     """One source. `tables` are those it names, else those that discovery last found; `is_readable` False means that
-    the file could not be understood and only its folder is known. `limits` has the leaf bytes of tables with their own.
+    the file could not be understood and only its folder is known. `limits` has the leaf bytes of tables with their own;
+    `crons` the schedule of each, under "" that of those without one of their own.
     """
 
     name: str
@@ -32,6 +33,10 @@ class DeclaredSource:
     tables: tuple[str, ...]
     is_readable: bool = True
     limits: Mapping[str, int] = field(default_factory=dict)
+    crons: Mapping[str, str] = field(default_factory=dict)
+
+    def cron(self, table: str) -> str | None:
+        return self.crons.get(table, self.crons.get(""))
 
 
 def declared_sources(folders: Sequence[Path], snapshots_folder: Path) -> list[DeclaredSource]:
@@ -58,7 +63,9 @@ def _source(path: Path, attributes: Any, snapshots_folder: Path) -> DeclaredSour
     names = [table.name for table in found.tables] if found else []
     tables = imported_tables([DeclaredTable(table) for table, _ in named], patterns, names)
     known = {table: limit for table, limit in limits.items() if limit is not None}
-    return DeclaredSource(name, path, tuple(table.name for table in tables), limits=known)
+    crons = {str(table["name"]): table.get("schedule") for table in attributes.get("tables") or ()}
+    scheduled = {table: str(cron) for table, cron in {"": attributes.get("schedule"), **crons}.items() if cron}
+    return DeclaredSource(name, path, tuple(table.name for table in tables), limits=known, crons=scheduled)
 
 
 def _patterns(attributes: Any) -> TablePatterns | None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
 
 from import_platform.cli.app import app
 from import_platform.core.repartition import RepartitionRecord
+from import_platform.io.incidents import FAULTS_MAX, Incidents
 from import_platform.io.lake import Lake
 from import_platform.jobs.launch import launch_sync
 from import_platform.pipeline.context import open_lake_table
@@ -97,3 +109,96 @@ def test_a_table_that_was_never_synced_has_no_map(project):
     assert told.exit_code == 0
     assert "never synced" in told.stdout
     assert "leaf_map" not in json.loads(invoke("status", "shop/orders", "--json").stdout)
+
+
+def test_last_and_next_sync_come_from_the_history(synced):
+    rows = {row["table"]: row for row in map(json.loads, invoke("status", "--json").stdout.splitlines())}
+    orders = rows["shop/orders"]
+    assert (orders["state"], orders["stale"], orders["incident"]) == ("ok", False, None)
+    assert orders["last_change"] <= orders["last_sync"]
+    assert 0 < (datetime.fromisoformat(orders["next_sync"]) - datetime.now(UTC)).total_seconds() <= 900
+    told = invoke("status").stdout
+    assert "s ago" in told
+    assert "in 1" in told
+    assert "no scheduler is running" in told
+
+
+def test_a_sync_without_news_counts_as_a_sync(synced):
+    before = json.loads(invoke("status", "shop/orders", "--json").stdout)
+    time.sleep(1.1)
+    launch_sync(["shop"], sources=synced.sources())
+    after = json.loads(invoke("status", "shop/orders", "--json").stdout)
+    assert after["delta_version"] == before["delta_version"]
+    assert after["last_sync"] > before["last_sync"]
+
+
+def test_an_open_incident_and_its_pause_are_shown(synced):
+    incidents = Incidents(Lake(str(synced.root / "lake")))
+    for _ in range(FAULTS_MAX):
+        incidents.record("shop", "orders", error_class="ConfigError", error="no such column", is_fault=True)
+    row = json.loads(invoke("status", "shop/orders", "--json").stdout)
+    assert (row["state"], row["incident"], row["incident_count"]) == ("paused", 1, FAULTS_MAX)
+    assert row["next_sync"] is None
+    told = invoke("status")
+    assert f"#1 x{FAULTS_MAX}" in told.stdout
+    assert "no such column" in told.stderr
+
+
+def test_without_a_history_the_lake_alone_is_told(synced, monkeypatch, tmp_path):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "none"))
+    row = json.loads(invoke("status", "shop/orders", "--json").stdout)
+    assert (row["last_sync"], row["next_sync"]) == (row["last_change"], None)
+    assert not (tmp_path / "none").exists()
+
+
+def test_watching_without_a_terminal_tells_changes_only_and_ends_well(synced):
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "import_platform.cli", "status", "--watch", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        first = [json.loads(watching.stdout.readline())["table"] for _ in range(2)]
+        synced.sql("update orders set note = 'x', updated_at = '2025-06-01' where id = 1")
+        launch_sync(["shop/orders"], sources=synced.sources())
+        changed = json.loads(watching.stdout.readline())
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
+    finally:
+        watching.kill()
+    assert first == ["shop/customers", "shop/orders"]
+    assert changed["table"] == "shop/orders"
+    assert "Traceback" not in watching.stderr.read()
+
+
+def test_watching_on_a_terminal_draws_a_screen_and_leaves_it_as_it_was(synced):
+    code, drawn = on_a_terminal("status", "--watch", until="Ctrl-C leaves")
+    assert code == 0
+    assert "shop/orders" in drawn
+    assert "\x1b[?1049h" in drawn, "an alternate screen"
+    assert drawn.endswith("\x1b[?25h\x1b[?1049l"), "the cursor is back, and the screen is left"
+
+
+def test_a_mistake_is_a_sentence_before_any_screen(synced):
+    assert invoke("status", "nothing", "--watch").exit_code == 2
+
+
+def on_a_terminal(*words, until):
+    """Exit code and everything drawn by a command that is interrupted once it has drawn `until`."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 160, 0, 0))
+    command = [sys.executable, "-m", "import_platform.cli", *words]
+    environ = {**os.environ, "TERM": "xterm"}
+    running = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environ)
+    os.close(follower)
+    drawn = b""
+    try:
+        while until.encode() not in drawn:
+            drawn += os.read(leader, 65536)
+        running.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the terminal ends with its last process
+            while data := os.read(leader, 65536):
+                drawn += data
+        return running.wait(30), drawn.decode()
+    finally:
+        running.kill()
+        os.close(leader)

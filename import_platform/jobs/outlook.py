@@ -1,0 +1,126 @@
+"""What Dagster knows of many tables at once: when each was last brought up to date, and when it will be again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorStatus
+from dagster._utils.schedules import schedule_execution_time_iterator
+
+from import_platform.core.report import Status
+from import_platform.jobs.due import held_tables, interval
+from import_platform.resources.naming import asset_key, sync_job
+
+Table = tuple[str, str]
+
+SPARE_TIME = timedelta(hours=1)
+LOOK_BACK = 50
+"""Materializations looked at where the newest is that of a partition; a sync writes at most so many of them."""
+
+DAEMON_SECONDS = 300.0
+"""A daemon that did not say that it lives for so long has ended; it says so every half minute."""
+
+_CURRENT = {str(Status.DONE), str(Status.UNCHANGED)}
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Of one table. `synced_at` is the end of the last sync that left nothing to do; None where there was none.
+
+    `next_sync_at` is None without a schedule, or with one that a person switched off. A table is stale after two of
+    its schedule's longest pauses and an hour; None without a schedule.
+    """
+
+    synced_at: datetime | None = None
+    next_sync_at: datetime | None = None
+    is_stale: bool | None = None
+    is_running: bool = False
+
+
+def outlooks(instance: dg.DagsterInstance, crons: Mapping[Table, str | None], *, now: datetime) -> dict[Table, Outlook]:
+    """One per table of `crons`, which has each table's cron in UTC. Queries: a few per source, none per table but for
+    those whose last event was of a partition."""
+    synced = _synced(instance, crons)
+    running = _running(instance, crons)
+    stopped = _stopped_schedules(instance)
+    ticks = {cron: (next_tick(cron, now), 2 * interval(cron, now) + SPARE_TIME) for cron in _distinct(crons.values())}
+    found = {}
+    for table, cron in crons.items():
+        at = synced.get(table)
+        if cron is None or cron not in ticks:
+            found[table] = Outlook(at, is_running=table in running)
+            continue
+        tick, patience = ticks[cron]
+        is_off = sync_job(table[0]) in stopped
+        stale = at is not None and now - at > patience
+        found[table] = Outlook(at, None if is_off else tick, stale, is_running=table in running)
+    return found
+
+
+def next_tick(cron: str, now: datetime) -> datetime:
+    """The first time after `now` at which the cron (UTC) fires."""
+    ticks = schedule_execution_time_iterator(now.timestamp(), cron, "UTC")
+    return next(tick for tick in ticks if tick > now).astimezone(UTC)
+
+
+def scheduler_lives(instance: dg.DagsterInstance, *, now: datetime) -> bool:
+    """True where a daemon said lately that it starts what is scheduled."""
+    heartbeat = instance.get_daemon_heartbeats().get("SCHEDULER")
+    return heartbeat is not None and now.timestamp() - heartbeat.timestamp < DAEMON_SECONDS
+
+
+def _distinct(crons: Iterable[str | None]) -> set[str]:
+    return {cron for cron in crons if cron is not None and _is_cron(cron)}
+
+
+def _is_cron(cron: str) -> bool:
+    try:
+        next(schedule_execution_time_iterator(0.0, cron, "UTC"))
+    except Exception:  # noqa: BLE001  whatever Dagster dislikes of it; `check` says what
+        return False
+    return True
+
+
+def _synced(instance: dg.DagsterInstance, tables: Collection[Table]) -> dict[Table, datetime]:
+    keys = {asset_key(*table): table for table in tables}
+    found = {}
+    for record in instance.get_asset_records(list(keys)):
+        entry = record.asset_entry
+        at = _synced_at(entry.last_materialization) if entry.last_materialization is not None else None
+        if at is None and entry.last_materialization is not None:
+            at = _earlier(instance, entry.asset_key)
+        if at is not None:
+            found[keys[entry.asset_key]] = at
+    return found
+
+
+def _earlier(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetime | None:
+    records = instance.fetch_materializations(key, limit=LOOK_BACK).records
+    return next((at for record in records if (at := _synced_at(record.event_log_entry)) is not None), None)
+
+
+def _synced_at(event: Any) -> datetime | None:
+    """When a sync ended with nothing left to do; None for any other event."""
+    made = event.asset_materialization
+    if made is None or made.partition is not None:
+        return None
+    status = made.metadata.get("status")
+    is_current = status is not None and str(status.value) in _CURRENT
+    return datetime.fromtimestamp(event.timestamp, UTC) if is_current else None
+
+
+def _running(instance: dg.DagsterInstance, tables: Collection[Table]) -> set[Table]:
+    by_source: dict[str, list[str]] = {}
+    for source, table in tables:
+        by_source.setdefault(source, []).append(table)
+    return {(source, table) for source, names in by_source.items() for table in held_tables(instance, source, names)}
+
+
+def _stopped_schedules(instance: dg.DagsterInstance) -> set[str]:
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    return {state.instigator_name for state in states if state.status is InstigatorStatus.STOPPED}
