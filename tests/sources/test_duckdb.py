@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -108,6 +109,48 @@ def test_rows_of_eight_megabytes_come_within_a_limit_of_a_few(file: File) -> Non
     pages = list(file.source.read(request(info_of(file.source, "t"), **sizes)))
     assert [row[0] for row in rows_of(pages)] == list(range(40))
     assert max(page.batch.nbytes for page in pages) < 32 << 20
+
+
+MILLION = "SELECT {key} AS word, i::INTEGER AS n, repeat('x', 100) AS filler FROM range(1000000) r(i)"
+
+
+@pytest.mark.parametrize(
+    ("key", "phase"),
+    [("printf('%09d', i // 3)", "row"), ("md5(i::VARCHAR)", "place")],
+    ids=["in its order", "in no order of it"],
+)
+def test_a_million_rows_go_by_a_text_key_without_index(file: File, key: str, phase: str) -> None:
+    """What is sorted does not fit into the session's 64 MB: it goes to a folder that is gone afterwards."""
+    file.execute(f"CREATE TABLE t AS {MILLION.format(key=key)}")
+    read = request(info_of(file.source, "t"), primary_key=("word",), page_bytes=8 << 20)
+    seen, count, half = None, 0, None
+    for page in file.source.read(read):
+        words = page.batch.column("word")
+        count += page.batch.num_rows
+        if phase == "row":
+            assert seen is None or words[0].as_py() >= seen
+            seen = words[len(words) - 1].as_py()
+        half = page.token if half is None and count > 700_000 else half
+        assert page.token is not None
+        assert page.token["phase"] == phase
+    assert count == 1_000_000
+    rest = {row[1] for row in rows_of(file.source.read(replace(read, after=half)))}
+    assert 0 < len(rest) < 300_000
+
+
+def test_what_a_session_writes_only_its_owner_may_read_and_nothing_is_left(
+    file: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    file.execute("CREATE TABLE t AS SELECT md5(i::VARCHAR) AS word FROM range(400000) r(i)")
+    pages = file.source.read(request(info_of(file.source, "t"), primary_key=("word",), page_bytes=1 << 20))
+    next(pages)
+    [folder] = (tmp_path / "scratch").iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert sum(path.stat().st_size for path in folder.rglob("*")) > 1 << 20
+    pages.close()
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_a_row_that_cannot_even_be_measured_is_named(file: File) -> None:

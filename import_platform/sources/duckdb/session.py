@@ -1,7 +1,12 @@
-"""One DuckDB file attached read-only in an instance of its own, with a memory limit, and errors in our own words."""
+"""One DuckDB file attached read-only in an instance of its own, with a memory limit, and errors in our own words.
+
+What does not fit into the memory limit goes to a folder of the session's own under the system's temporary one (TMPDIR),
+which only its owner can read and which is gone after it.
+"""
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,10 +67,14 @@ def open_file(
 
     if not path.is_file():
         raise ConfigError("there is no such DuckDB file", path=str(path), remedy="Correct path: in the connection.")
-    with translated(path):
-        connection = duckdb.connect(
-            ":memory:", config={"threads": 1, "memory_limit": f"{max(memory_bytes, 48 * MIB)}B", "temp_directory": ""}
-        )
+    with tempfile.TemporaryDirectory(prefix="import_platform-duckdb-") as spill:
+        limits = {"threads": 1, "memory_limit": f"{max(memory_bytes, 48 * MIB)}B", "temp_directory": spill}
+        with translated(path):
+            connection = duckdb.connect(":memory:", config=limits)
+        yield from _attached(connection, path, timeout_seconds)
+
+
+def _attached(connection: duckdb.DuckDBPyConnection, path: Path, timeout_seconds: float | None) -> Iterator[Session]:
     timer = threading.Timer(timeout_seconds, connection.interrupt) if timeout_seconds is not None else None
     try:
         with translated(path):
