@@ -68,9 +68,11 @@ def open_file(
     if not path.is_file():
         raise ConfigError("there is no such DuckDB file", path=str(path), remedy="Correct path: in the connection.")
     with tempfile.TemporaryDirectory(prefix="import_platform-duckdb-") as spill:
-        limits = {"threads": 1, "memory_limit": f"{max(memory_bytes, 48 * MIB)}B", "temp_directory": spill}
+        limit = f"{max(memory_bytes, 48 * MIB)}B"
         with translated(path):
-            connection = duckdb.connect(":memory:", config=limits)
+            connection = duckdb.connect(
+                ":memory:", config={"threads": 1, "memory_limit": limit, "temp_directory": spill}
+            )
         yield from _attached(connection, path, timeout_seconds)
 
 
