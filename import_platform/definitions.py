@@ -6,15 +6,19 @@ Loading opens no connection and reads no secret, and works with an empty environ
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 import dagster as dg
 
 from import_platform.components.external_source import ExternalSource
 from import_platform.components.loading import BrokenSource, Catalog, load_sources
 from import_platform.components.source_definitions import PLATFORM
+from import_platform.jobs.due import cron_of
+from import_platform.jobs.stale import stale_tables
 from import_platform.resources.naming import maintain_job
 from import_platform.resources.project import validating
+from import_platform.sensors.alerts import Told, alert_sensor
 from import_platform.sensors.import_failures import end_sensors, known_ends
 from import_platform.sensors.repartition_oversized import repartition_sensor, watched_tables
 
@@ -67,7 +71,18 @@ def _sensors(sources: Sequence[ExternalSource], parts: Sequence[dg.Definitions])
     return [
         repartition_sensor(tables, [jobs[maintain_job(source.name)] for source in maintained]),
         *end_sensors(known_ends(names, startable), startable),
+        _alerts(maintained),
     ]
+
+
+def _alerts(sources: Sequence[ExternalSource]) -> dg.SensorDefinition:
+    tables = [(source, table) for source in sources for table in source.known_tables()]
+    crons = {(source.name, table.name): cron for source, table in tables if (cron := cron_of(source.config, table))}
+
+    def stale(instance: dg.DagsterInstance, now: datetime) -> Collection[str]:
+        return stale_tables(instance, crons, now=now)
+
+    return alert_sensor([Told(source.name, table.name, table.success_variable) for source, table in tables], stale)
 
 
 def _placeholder(broken: BrokenSource) -> dg.AssetSpec:

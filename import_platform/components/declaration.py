@@ -36,7 +36,7 @@ from import_platform.core.table import (
     TimePartition,
 )
 from import_platform.errors import ConfigError
-from import_platform.resources.connection import Connection, foreign_templates
+from import_platform.resources.connection import Connection, foreign_templates, variable_of
 from import_platform.sources.registry import check_connection_keys
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
@@ -153,6 +153,25 @@ class ColumnsYaml(_Yaml):
 Columns = Annotated[ColumnsYaml | None, WithJsonSchema(ColumnsYaml.model_json_schema() | {"type": ["object", "null"]})]
 
 
+def _variable(text: str) -> str:
+    if variable_of(text) is None:
+        raise ValueError("must be one {{ env.NAME }}: the address of a webhook is a secret")
+    return text
+
+
+class OnSuccessYaml(_Yaml):
+    """Whom to tell when a sync has changed the table."""
+
+    webhook: Annotated[StrictStr, AfterValidator(_variable)] = Field(
+        description="{{ env.NAME }}; its value gets a POST of JSON"
+    )
+
+
+OnSuccess = Annotated[
+    OnSuccessYaml | None, WithJsonSchema(OnSuccessYaml.model_json_schema() | {"type": ["object", "null"]})
+]
+
+
 class TableYaml(_Yaml):
     """One table. What is left out is chosen from what the source reveals; `import-platform tables SOURCE`
     explains it.
@@ -182,6 +201,7 @@ class TableYaml(_Yaml):
     schema_policy: Literal["evolve", "freeze", "discard"] = Field(
         "evolve", description="when columns change: follow, stop the table, or keep new columns and misfits out"
     )
+    on_success: OnSuccess = None
 
     def declared(self) -> DeclaredTable:
         return DeclaredTable(
@@ -198,6 +218,7 @@ class TableYaml(_Yaml):
             where=self.where,
             reconcile=self.reconcile,
             lookback=self.lookback,
+            success_variable=variable_of(self.on_success.webhook) if self.on_success else None,
             choice=ColumnChoice(
                 tuple(self.columns.include) if self.columns and self.columns.include else None,
                 tuple(self.columns.exclude or ()) if self.columns else (),

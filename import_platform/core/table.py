@@ -150,7 +150,8 @@ class DeclaredTable:
     `partition_max_bytes` None is the platform's own limit; a `pinned` table is split and merged back by hand only.
     `deleted` is the soft-delete column: rows that it marks go away in the lake. `where` is a condition in the
     source's own SQL; `reconcile` the cron of comparisons with the source. `lookback` is how far behind its cursor
-    value every sync reads again (`core.cursor.looked_back`).
+    value every sync reads again (`core.cursor.looked_back`). `success_variable` names the variable that holds the
+    address of a webhook.
     """
 
     name: str
@@ -167,6 +168,7 @@ class DeclaredTable:
     where: str | None = None
     reconcile: str | None = None
     lookback: str | None = None
+    success_variable: str | None = None
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,12 @@ class Connection:
         return {key: _resolve(value, env) for key, value in self.template.items()}
 
 
+def variable_of(text: str) -> str | None:
+    """NAME of a text that is `{{ env.NAME }}` and nothing else."""
+    match = _VARIABLE.fullmatch(text.strip())
+    return (match[1] or match[2]) if match else None
+
+
 def foreign_templates(template: Any) -> list[str]:
     """Key paths whose text holds a `{{ ... }}` that is not `{{ env.NAME }}`, for the message that refuses them."""
     return [path for path, text in _walk(template, "") if "{{" in _VARIABLE.sub("", text)]
