@@ -8,11 +8,9 @@ import json
 import math
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +20,7 @@ from import_platform.cli.terminal import Terminal, grid
 from import_platform.errors import ConfigError
 from import_platform.io.lake import Lake
 from import_platform.io.query import Answer, LakeSql
+from import_platform.io.scratch import scratch_folder
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import read_settings
 
@@ -49,7 +48,7 @@ def run(screen: Terminal, sql: str, *, csv: bool, limit_rows: int) -> None:
         raise ConfigError("--json and --csv exclude each other", remedy="Choose one.")
     settings = read_settings()
     budget = memory_budget(settings.memory)
-    scratch = Path(tempfile.gettempdir()) / f"import_platform-{os.getuid()}"
+    scratch = scratch_folder("import_platform")
     with LakeSql(
         Lake(settings.lake_uri).store, memory_bytes=budget.free_bytes // 2, threads=_threads(), scratch=scratch
     ) as lake_sql:

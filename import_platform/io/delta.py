@@ -10,6 +10,7 @@ refused (removes do not match them).
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -106,7 +107,7 @@ class DeltaLog:
                 self._table.update_incremental()
         except TableNotFoundError:
             return None
-        except DeltaError as error:
+        except (DeltaError, OSError) as error:  # OSError: what deltalake raises where the store does not answer
             raise StoreUnavailable(
                 "the table's log cannot be read",
                 table=self.uri,
@@ -397,4 +398,5 @@ def _snapshot(table: DeltaTable) -> Snapshot:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200]
+    """Without the colours and arrows of deltalake's longer messages."""
+    return re.sub(r"\s*\x1b\[\d+m.*?\x1b\[0m\s*", ": ", str(error)).splitlines()[0][:200]

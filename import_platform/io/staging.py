@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
@@ -43,9 +44,10 @@ class Staging:
         self._store = store
         self._path = path
         local = store.local_path("_staging")
-        if local is not None and not local.exists():
-            local.mkdir(mode=0o700, parents=True)  # staged rows are readable by the owner only
-            local.chmod(0o700)
+        if local is not None and (not local.exists() or local.stat().st_mode & 0o077):
+            local.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(PermissionError):  # somebody else's, who may show it to a group that shares the lake
+                local.chmod(0o700)  # staged rows are readable by the owner only
 
     def state(self, number: int) -> TableState:
         """State n; the empty state when it was never written or the staging folder was emptied by hand."""
