@@ -111,18 +111,6 @@ def test_a_zero_date_in_a_key_is_read_once(mariadb: MariaDatabase, source: Mysql
     assert info_of(source, "t").columns[0].nullable
 
 
-def test_text_that_is_not_utf8_is_a_rejected_row(mariadb: MariaDatabase, source: MysqlSource) -> None:
-    mariadb.execute(
-        "CREATE TABLE t (id INT PRIMARY KEY, word VARCHAR(20) CHARACTER SET utf8mb4)",
-        "INSERT INTO t VALUES (1, 'fine')",
-    )
-    assert rows(source, "t")[0] == [{"id": 1, "word": "fine"}]
-    from import_platform.sources.mysql.values import to_array
-
-    array, bad = to_array([b"fine", b"\xff\xfe", None], info_of(source, "t").columns[1].type)
-    assert (array.to_pylist(), bad) == (["fine", None, None], [1])
-
-
 @pytest.mark.parametrize("collation", ["utf8mb4_general_ci", "utf8mb4_unicode_ci", "utf8mb4_bin"])
 def test_a_key_goes_on_by_its_own_collation(mariadb: MariaDatabase, source: MysqlSource, collation: str) -> None:
     words = [f"{letter}{n}" for n in range(20) for letter in "aBcDé"]
