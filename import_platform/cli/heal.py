@@ -14,12 +14,18 @@ from pathlib import Path
 
 from rich.text import Text
 
+from import_platform.cli.contract import contract_of
 from import_platform.cli.incidents import bundle_of, incident_of
 from import_platform.cli.terminal import Failed, Terminal
 from import_platform.components.loading import load_sources
 from import_platform.errors import ConfigError, ImportPlatformError
+from import_platform.io.incidents import Incident
+from import_platform.io.lake import Lake
+from import_platform.pipeline.parents import LakeParents
 from import_platform.resources.platform import PlatformResource
+from import_platform.resources.project import read_settings
 from import_platform.sources.live import live_check
+from import_platform.sources.protocol import ReadsLake
 
 SECONDS_MAX = 1800
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TERM")
@@ -44,7 +50,7 @@ def run(screen: Terminal, number: int, command: str) -> None:
         (told / "bundle.json").write_text(json.dumps(bundle, indent=1, default=str), "utf-8")
         _run(screen, command, copy, told)
         changes = "".join(_difference(original, copy))
-        passes = _check(screen, copy, incident.source, incident.table)
+        passes = _check(screen, copy, incident)
     screen.out.print(Text(changes or "the program changed nothing\n"), end="")
     words = "passes" if passes else "does not pass"
     screen.out.print(f"the copy {words} the checks; nothing was applied to {original}", markup=False)
@@ -75,18 +81,27 @@ def _run(screen: Terminal, command: str, copy: Path, told: Path) -> None:
         raise ConfigError("the program failed", exit_code=done.returncode, remedy="Its output stands above.")
 
 
-def _check(screen: Terminal, copy: Path, source_name: str, table: str) -> bool:
-    """The declaration loads, and a page of the failed table comes, with the variables of this process."""
+def _check(screen: Terminal, copy: Path, incident: Incident) -> bool:
+    """The declaration loads, its contract holds on this machine, and the API gives a page of the failed table to the
+    credentials of this process."""
+    name = f"{incident.source}/{incident.table}"
     try:
-        source = load_sources([copy.parent]).source(source_name)
+        source = load_sources([copy.parent]).source(incident.source)
+        contract = contract_of(source, incident)
+        for line in contract.lines():
+            screen.out.print(Text(f"contract: {line}", style="" if contract.passes else "red"), soft_wrap=True)
         with PlatformResource().source(source.config) as opened:
-            found = [live_check(opened, info) for info in opened.discover([table])]
+            if isinstance(opened, ReadsLake):
+                opened.use_parents(LakeParents(Lake(read_settings().lake_uri), incident.source))
+            found = [live_check(opened, info) for info in opened.discover([incident.table])]
     except ImportPlatformError as error:
-        screen.out.print(Text(f"check: {error}", style="red"))
+        screen.out.print(Text(f"live: {name}: {error}", style="red"), soft_wrap=True)
         return False
     for live in found:
-        screen.out.print(Text(f"check: {source_name}/{live.table}: {live.sentence}"))
-    return bool(found) and all(live.error is None for live in found)
+        screen.out.print(Text(f"live: {name}: {live.sentence}", style="red" if live.error else ""), soft_wrap=True)
+    if not found:
+        screen.out.print(Text(f"live: {name}: the copy declares no such table", style="red"))
+    return contract.passes and bool(found) and all(live.error is None for live in found)
 
 
 def _difference(before: Path, after: Path) -> Iterator[str]:

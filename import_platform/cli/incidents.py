@@ -11,7 +11,9 @@ from typing import Any
 import yaml
 from rich.markup import escape
 
+from import_platform.cli.contract import Contract, contract_of
 from import_platform.cli.terminal import Terminal, grid
+from import_platform.components.external_source import ExternalSource
 from import_platform.components.loading import load_sources
 from import_platform.errors import ConfigError, ImportPlatformError
 from import_platform.io.incidents import Incident, Incidents
@@ -19,15 +21,6 @@ from import_platform.io.lake import Lake
 from import_platform.resources.project import read_settings
 
 _SECRET = re.compile(r"token|secret|password|api_key|^key$|authorization|dsn", re.IGNORECASE)
-_TESTS = {
-    "credentials": "test_refused_credentials_are_the_owners_and_are_not_tried_again",
-    "same page": "test_a_repeated_page_is_an_error_and_no_endless_loop",
-    "busy": "test_a_rate_limit_is_waited_for",
-    "did not answer": "test_a_server_that_stays_down_is_unavailable",
-    "paginator": "test_every_row_comes_once_and_in_the_apis_order",
-    "rows where expected": "test_an_error_inside_a_good_answer_is_no_empty_table",
-    "JSON": "test_html_or_text_instead_of_json_is_the_owners_after_a_few_tries",
-}
 
 
 def incident_of(number: int) -> Incident:
@@ -66,26 +59,42 @@ def show(screen: Terminal, number: int) -> None:
 def bundle_of(incident: Incident) -> dict[str, Any]:
     """Everything about an incident, ready for a person, a program or a prompt. Secrets are hidden."""
     bundle: dict[str, Any] = {**asdict(incident), "paused": incident.is_paused}
-    bundle["declaration"] = declaration_of(incident)
-    bundle["failing_test"] = next(
-        (test for words, test in _TESTS.items() if words in incident.error),
-        "test_every_row_comes_once_and_in_the_apis_order",
-    )
-    bundle["fixture"] = _fixture(incident.exchange)
-    bundle["summary"] = _summary(incident, bundle)
-    return bundle
-
-
-def declaration_of(incident: Incident) -> str:
-    """The YAML of the source as it stands now, with what may be a secret hidden and templates kept."""
+    source: ExternalSource | None = None
     try:
         source = load_sources().source(incident.source)
     except ImportPlatformError as error:
-        return f"# {error}"
+        bundle["declaration"], contract = f"# {error}", Contract((), None)
+    else:
+        bundle["declaration"], contract = declaration_of(source), contract_of(source, incident)
+    bundle["columns_seen"] = dict(incident.columns_seen) or _columns_seen(incident)
+    bundle["contract"] = contract.as_json()
+    bundle["failing_test"] = contract.failing
+    bundle["fixture"] = _fixture(incident.exchange)
+    bundle["summary"] = _summary(incident, bundle, contract)
+    return bundle
+
+
+def declaration_of(source: ExternalSource) -> str:
+    """The YAML of the source as it stands now, with what may be a secret hidden and templates kept."""
     if source.origin is None:
         return "# declared nowhere"
     documents = [hidden(each) for each in yaml.safe_load_all(source.origin.path.read_text("utf-8"))]
     return yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
+
+
+def _columns_seen(incident: Incident) -> dict[str, str]:
+    """Names and JSON types of the fields in the answer that was recorded, as far as it is whole JSON."""
+    exchange = incident.exchange or {}
+    try:
+        found = json.loads(str(exchange.get("answer") or ""))
+    except ValueError:
+        return {}
+    lists = [found] if isinstance(found, list) else list(found.values()) if isinstance(found, dict) else []
+    rows = next((each for each in lists if isinstance(each, list) and each and isinstance(each[0], dict)), [])
+    return {str(name): _JSON_TYPES.get(type(value), "null") for row in rows for name, value in row.items()}
+
+
+_JSON_TYPES = {bool: "bool", int: "integer", float: "number", str: "text", dict: "object", list: "array"}
 
 
 def hidden(value: Any, name: str = "") -> Any:
@@ -108,7 +117,7 @@ def _fixture(exchange: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _summary(incident: Incident, bundle: Mapping[str, Any]) -> str:
+def _summary(incident: Incident, bundle: Mapping[str, Any], contract: Contract) -> str:
     whose = "only a person can mend it" if incident.is_fault else "trying again may help"
     exchange = incident.exchange or {}
     asked = (
@@ -122,9 +131,22 @@ def _summary(incident: Incident, bundle: Mapping[str, Any]) -> str:
         f"## Request\n{asked}" if asked else "",
         f"## Answer\n```\n{str(exchange.get('answer', ''))[:2000]}\n```" if exchange else "",
         f"## Declaration\n```yaml\n{bundle['declaration']}```",
-        f"## Columns in the lake\n{json.dumps(dict(incident.columns_in_lake))}",
-        f"## What fails\n{bundle['failing_test']}; against the API itself: import-platform check {incident.source}",
-        f"## To do\nEdit defs.yaml so that `import-platform check {incident.source}` passes.",
-        "Write no secrets into it: keep {{ env.NAME }}.",
+        f"## Columns in the lake\n{_listed(incident.columns_in_lake)}",
+        f"## Fields in the answer\n{_listed(bundle['columns_seen'])}" if bundle["columns_seen"] else "",
+        "## Contract\n" + "\n".join(f"- {line}" for line in contract.lines()),
+        f"The check that shows it: {contract.failing}." if contract.failing else "",
+        _to_do(incident),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _listed(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {dtype}" for name, dtype in columns.items()) or "none"
+
+
+def _to_do(incident: Incident) -> str:
+    return (
+        f"## To do\nEdit defs.yaml so that the contract holds and `import-platform check {incident.source}` passes; "
+        f"`import-platform incidents show {incident.number}` tries the contract again. "
+        "Write no secrets into it: keep {{ env.NAME }}."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from import_platform.cli.terminal import Terminal
 from import_platform.errors import ConfigError
+from import_platform.resources.connection import Connection
 from import_platform.sources.rest.openapi import Draft, draft
 
 
@@ -22,16 +24,24 @@ def run(screen: Terminal, name: str, file: str, folder: str | None) -> None:
     made = draft(name, read_document(Path(file)))
     text = _text(made)
     if folder is None:
-        screen.out.print(text, markup=False, highlight=False, soft_wrap=True, end="")
+        screen.out.print(text, markup=False, highlight=False, soft_wrap=True)
+        screen.err.print(
+            f"nothing was written; with --folder FOLDER it becomes FOLDER/{name}/defs.yaml",
+            markup=False,
+            soft_wrap=True,
+        )
     else:
         path = Path(folder) / name / "defs.yaml"
         if path.exists():
             raise ConfigError("the declaration exists", path=str(path), remedy="Choose another name or remove it.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-        screen.out.print(f"wrote {path}: {len(made.resources)} tables", markup=False)
-    for line in made.undecided:
-        screen.err.print(f"to decide: {line}", markup=False, soft_wrap=True)
+        path.write_text(f"{text}\n", "utf-8")
+        screen.out.print(f"wrote {path}: {len(made.resources)} tables", markup=False, soft_wrap=True)
+        for line in _grouped(made.undecided):
+            screen.err.print(f"to decide: {line}", markup=False, soft_wrap=True)
+        variables = Connection(made.declaration["attributes"]["connection"]).variables
+        set_first = f"set {', '.join(variables)}, then " if variables else ""
+        screen.out.print(f"next: {set_first}import-platform check {name}", markup=False, soft_wrap=True)
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -49,5 +59,14 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def _text(made: Draft) -> str:
-    head = "".join(f"# to decide: {line}\n" for line in made.undecided)
-    return head + yaml.safe_dump(made.declaration, sort_keys=False, allow_unicode=True, width=110)
+    head = "".join(f"# to decide: {line}\n" for line in _grouped(made.undecided))
+    return head + yaml.safe_dump(made.declaration, sort_keys=False, allow_unicode=True, width=110).rstrip("\n")
+
+
+def _grouped(notes: Sequence[str]) -> list[str]:
+    """What is said of several tables, once: `links, logs: no field looks like its primary key`."""
+    subjects: dict[str, list[str]] = {}
+    for note in notes:
+        subject, _, said = note.rpartition(": ")
+        subjects.setdefault(said, []).append(subject)
+    return [f"{', '.join(names)}: {said}" if any(names) else said for said, names in subjects.items()]

@@ -132,7 +132,11 @@ def test_a_fault_is_an_incident_then_a_pause_and_a_program_may_propose_a_repair(
     (bundle,) = place.lines("incidents", "show", "1", "--json")
     assert bundle["fixture"]["answer"]["status"] == 404  # type: ignore[index]
     assert "{{ env.SHOP_TOKEN }}" in str(bundle["declaration"])
-    assert "test_" in str(bundle["failing_test"])
+    assert bundle["failing_test"] == "the_recorded_answer_is_read"
+    told = {each["check"]: each["passed"] for each in bundle["contract"]}  # type: ignore[attr-defined]
+    assert told.pop("the_recorded_answer_is_read") is False
+    assert len(told) >= 10
+    assert False not in told.values()
 
     server.lists["/bills"] = server.lists["/invoices"]
     program = place.root / "repair.py"
@@ -145,6 +149,8 @@ def test_a_fault_is_an_incident_then_a_pause_and_a_program_may_propose_a_repair(
     healed = place.run("heal", "1", "--command", f"{sys.executable} {program}")
     assert healed.returncode == 0, healed.stderr
     assert "+        endpoint: {path: bills," in healed.stdout
+    assert "not tried: the_recorded_answer_is_read: the declaration now asks GET /bills" in healed.stdout
+    assert "live: shop/invoices: 3 rows" in healed.stdout
     assert "nothing was applied" in healed.stdout
     assert (place.defs / "shop" / "defs.yaml").read_text() == DECLARED
 
@@ -153,6 +159,38 @@ def test_a_fault_is_an_incident_then_a_pause_and_a_program_may_propose_a_repair(
     (incident,) = place.lines("incidents", "list", "--json")
     assert incident["paused"] is False
     assert incident["resolved_at"] is not None
+
+
+def test_an_answer_of_another_shape_is_played_again_to_what_a_program_proposes(server: ApiServer, place: Place) -> None:
+    """The API moved its rows: the declaration as it is fails on the recorded answer, the repaired one reads it."""
+    Shop(server, 3)
+    place.run("sync", "shop/invoices")
+    rows = json.dumps({"items": [{"id": n, "number": f"I{n}", "touched": 0} for n in range(3)]})
+    server.refuse = lambda asked: (
+        status(200, {}, rows) if asked.params.get("page") == "1" else status(200, {}, '{"items": []}')
+    )
+    assert place.run("sync", "shop/invoices").returncode == 1
+    (bundle,) = place.lines("incidents", "show", "1", "--json")
+    assert "no rows where expected" in str(bundle["error"])
+    assert bundle["columns_seen"] == {"id": "integer", "number": "text", "touched": "integer"}
+    assert set(bundle["columns_in_lake"]) >= {"id", "number"}  # type: ignore[arg-type]
+    assert bundle["failing_test"] == "the_recorded_answer_is_read"
+    unchanged = place.run("heal", "1", "--command", "true")
+    assert unchanged.returncode == 1
+    assert "failed: the_recorded_answer_is_read: the answer has no rows where expected" in unchanged.stdout
+    assert "the copy does not pass the checks" in unchanged.stdout
+
+    program = place.root / "repair.py"
+    program.write_text(
+        "import json, os, pathlib\n"
+        "assert json.load(open(os.environ['INCIDENT']))['fixture']['answer']['status'] == 200\n"
+        "path = pathlib.Path('defs.yaml')\n"
+        "path.write_text(path.read_text().replace('{path: invoices,', '{path: invoices, data_selector: items,'))\n"
+    )
+    healed = place.run("heal", "1", "--command", f"{sys.executable} {program}")
+    assert healed.returncode == 0, healed.stdout + healed.stderr
+    assert "contract: 13 of 13 checks pass" in healed.stdout
+    assert "live: shop/invoices: 3 rows" in healed.stdout
 
 
 def test_a_schedule_leaves_a_paused_table_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,10 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from import_platform.errors import ConfigError, SourceRejected
+from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected
 from import_platform.sources.rest.client_words import Auth, Paginator
 from import_platform.sources.rest.declaration import Resource, RestApi
-from import_platform.sources.rest.evidence import Secrets
+from import_platform.sources.rest.evidence import Exchange, Secrets
 from import_platform.sources.rest.paths import compiled, values_at
 from import_platform.sources.rest.session import BODY_BYTES_MAX, ApiSession
 from import_platform.sources.rest.waiting import Patience, TokenBucket
@@ -43,6 +43,7 @@ _TYPES: Mapping[str, type[BasePaginator]] = {
 }
 _PATHS = ("total_path", "has_more_path", "cursor_path", "next_url_path")
 CLOCK_SECONDS = 1.0
+_FAILED = {"error", "errors", "fault", "message"}
 NextPage = Mapping[str, Any]
 """What the request for a page differs in from the first one: url, params, json, value. JSON."""
 
@@ -161,11 +162,25 @@ class RestClient:
             data_selector=compiled(endpoint.data_selector) if endpoint.data_selector else None,
             hooks={"response": []},
         )
-        while (page := _next(answers, resource)) is not None:
+        while (page := self._next(answers, resource, session)) is not None:
             self._ahead_seconds = session.clock_ahead_seconds
-            _check_selector(resource, page.response)
+            rows = list(page)
             content = page.response.content
-            yield Fetched(list(page), paginator.next, len(content), hash(content))
+            yield Fetched(rows, paginator.next, len(content), hash(content))
+
+    def _next(self, answers: Iterator[Any], resource: Resource, session: ApiSession) -> Any:
+        """The next page, or None; what an answer breaks is raised with that answer as evidence."""
+        try:
+            page = _next(answers, resource)
+            if page is not None:
+                _check_answer(resource, page.response, list(page))
+        except ImportPlatformError as error:
+            if session.last is not None and not hasattr(error, "evidence"):
+                error.evidence = Exchange.of(session.last.request, session.last, self.secrets)  # type: ignore[attr-defined]
+            raise
+        finally:
+            session.last = None
+        return page
 
     def server_now(self) -> datetime:
         """The API's clock as far as its answers told, never later than our own; in whole seconds and a little before,
@@ -239,14 +254,24 @@ def _next(answers: Iterator[Any], resource: Resource) -> Any:
         ) from None
 
 
-def _check_selector(resource: Resource, response: Response) -> None:
+def _check_answer(resource: Resource, response: Response, rows: list[Any]) -> None:
+    """Raises SourceRejected: what should be a list of rows is none, or is an error that came as a good answer."""
     endpoint = resource.endpoint
+    if len(rows) == 1 and isinstance(rows[0], dict) and rows[0] is response.json():
+        key = {column.path[0] for column in resource.columns if column.name in resource.primary_key}
+        if _FAILED & set(rows[0]) and resource.primary_key and not (key | set(resource.primary_key)) & set(rows[0]):
+            raise SourceRejected(
+                "the API answered with an error inside a good answer",
+                table=resource.name,
+                found=sorted(map(str, rows[0]))[:10],
+                remedy="See its own pages for what it says; if this is a row, correct primary_key.",
+            )
     if endpoint.data_selector is None or endpoint.empty_when_absent:
         return
     if not values_at(endpoint.data_selector, response.json()) and "*" not in endpoint.data_selector:
         body = response.json()
         keys = sorted(map(str, body))[:10] if isinstance(body, dict) else [type(body).__name__]
-        failed = {"error", "errors", "fault", "message"} & set(keys)
+        failed = _FAILED & set(keys)
         raise SourceRejected(
             "the API answered with an error inside a good answer"
             if failed

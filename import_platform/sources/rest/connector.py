@@ -19,6 +19,7 @@ from import_platform.sources.rest.changes import CHANGED_AT
 from import_platform.sources.rest.children import ChildPass, fetch_children
 from import_platform.sources.rest.client import Fetched, Listing, RestClient
 from import_platform.sources.rest.declaration import Resource, RestApi, parse
+from import_platform.sources.rest.evidence import Secrets
 from import_platform.sources.rest.parent_rows import absent, column_of, link_fields, parent_row
 from import_platform.sources.rest.read import DONE, Pass
 from import_platform.sources.rest.shape import declared_shape, shape_of
@@ -44,6 +45,11 @@ class RestSource:
 
     def __repr__(self) -> str:
         return f"RestSource({urlsplit(self.api.client.base_url).netloc!r}, {len(self.api.resources)} tables)"
+
+    @property
+    def secrets(self) -> Secrets:
+        """What hides the credentials of this source in a text."""
+        return self._client.secrets
 
     def use_parents(self, parents: ParentTables) -> None:
         self._parents = parents

@@ -168,6 +168,19 @@ def parse(connection: Mapping[str, Any]) -> RestApi:
     Raises:
         ConfigError: the sentence names the key; values are not shown.
     """
+    resources = whole_resources(connection)
+    try:
+        return RestApi.model_validate({"client": connection.get("client"), "resources": resources})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "connection"
+        raise ConfigError(
+            first["msg"].removeprefix("Value error, "), key=place, remedy="See docs/rest.md for the words."
+        ) from None
+
+
+def whole_resources(connection: Mapping[str, Any]) -> list[Any]:
+    """The resources as written, each with the defaults filled in."""
     defaults = connection.get("resource_defaults") or {}
     resources = connection.get("resources")
     if not isinstance(defaults, Mapping):
@@ -176,16 +189,7 @@ def parse(connection: Mapping[str, Any]) -> RestApi:
         )
     if not isinstance(resources, Sequence) or isinstance(resources, str):
         raise ConfigError("resources is not a list", key="resources", remedy="Write resources: [{name: ...}].")
-    try:
-        return RestApi.model_validate(
-            {"client": connection.get("client"), "resources": [_merged(defaults, each) for each in resources]}
-        )
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "connection"
-        raise ConfigError(
-            first["msg"].removeprefix("Value error, "), key=place, remedy="See docs/rest.md for the words."
-        ) from None
+    return [_merged(defaults, each) for each in resources]
 
 
 def depths(connection: Mapping[str, Any]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import Any
 ITEM_KEYS = ("data", "items", "results", "records", "values", "rows", "entries", "content")
 CURSORS = ("updated_at", "updatedAt", "modified_at", "last_modified", "updated", "modified", "updated_time")
 STARTS = ("since", "updated_since", "updated_after", "modified_since", "updated_at_min", "updated_from", "from")
+SINCE_IDS = ("since_id", "sinceId", "after_id", "min_id")
 NEXT_LINKS = ("next", "next_url", "next_page_url", "nextLink", "@odata.nextLink")
 NEXT_TOKENS = ("next_cursor", "nextCursor", "next_page_token", "nextPageToken", "cursor", "next_token")
 _PARAMETER = re.compile(r"\{([^{}]+)\}")
@@ -58,7 +59,7 @@ def draft(name: str, document: Mapping[str, Any]) -> Draft:
         if _PARAMETER.search(listed.path) and not _adopted(listed, roots, endpoint, notes):
             continue
         endpoint |= reader.paging(listed, notes)
-        cursor = reader.incremental(listed) if listed.path in roots else None
+        cursor = reader.incremental(listed, notes) if listed.path in roots else None
         if cursor is not None:
             endpoint["incremental"] = cursor
         elif listed.path in roots:
@@ -97,6 +98,8 @@ class _Reader:
         found: list[_Listed] = []
         for path, item in sorted(self._document["paths"].items()):
             operation = self._resolved(item.get("get")) if isinstance(item, Mapping) else {}
+            if operation and item.get("parameters"):  # those of every operation on the path
+                operation = {**operation, "parameters": [*item["parameters"], *(operation.get("parameters") or ())]}
             answer = self._answer(operation)
             selector, row = self._rows(answer)
             if selector is not None and not path.rstrip("/").endswith("}"):
@@ -108,21 +111,27 @@ class _Reader:
         singular = listed.name.rstrip("s")
         return next((n for n in ("id", "uuid", f"{singular}_id", f"{singular}Id", "key") if n in properties), None)
 
-    def incremental(self, listed: _Listed) -> dict[str, Any] | None:
+    def incremental(self, listed: _Listed, notes: list[str]) -> dict[str, Any] | None:
         properties, asked = listed.row.get("properties", {}), self._parameters(listed.operation)
         cursor = next((name for name in CURSORS if name in properties), None)
         start = next((name for name in STARTS if name in asked), None)
-        return {"cursor_path": cursor, "start_param": start} if cursor and start else None
+        if cursor and start:
+            return {"cursor_path": cursor, "start_param": start}
+        grows = next((name for name in SINCE_IDS if name in asked), None)
+        if grows is None or "id" not in properties:
+            return None
+        notes.append(f"{listed.name}: {grows} is taken to give rows by growing id; correct row_order if it does not")
+        return {"cursor_path": "id", "start_param": grows, "start_exclusive": True, "row_order": "asc"}
 
     def paging(self, listed: _Listed, notes: list[str]) -> dict[str, Any]:
         """The paginator and the parameter for the most rows a page."""
-        asked, properties = self._parameters(listed.operation), listed.answer.get("properties", {})
+        asked, properties = self._parameters(listed.operation), self._told(listed)
         size = next((n for n in ("limit", "per_page", "page_size", "pageSize", "size") if n in asked), None)
         most = int(self._resolved(asked[size].get("schema")).get("maximum", 100)) if size else 100
         params = {"params": {size: most}} if size and "offset" not in asked else {}
-        token = next((name for name in NEXT_TOKENS if name in properties), None)
+        token = _first(NEXT_TOKENS, properties)
         takes = next((n for n in ("cursor", "page_token", "pageToken", "starting_after", "after") if n in asked), None)
-        link = next((name for name in NEXT_LINKS if name in properties), None)
+        link = _first(NEXT_LINKS, properties)
         words: Any = "single_page"
         if token and takes:
             words = {"type": "cursor", "cursor_path": token, "cursor_param": takes}
@@ -140,6 +149,14 @@ class _Reader:
         else:
             notes.append(f"{listed.name}: how the next page is asked for is not described; single_page is a guess")
         return {**params, "paginator": words}
+
+    def _told(self, listed: _Listed) -> list[str]:
+        """Paths of what stands beside the rows, also one level down: `next_cursor`, `meta.next_cursor`."""
+        found: list[str] = []
+        for name, raw in (listed.answer.get("properties") or {}).items():
+            inside = self._resolved(raw).get("properties") or {}
+            found += [name, *(f"{name}.{inner}" for inner in inside)] if name != listed.selector else []
+        return found
 
     def base_url(self, notes: list[str]) -> str:
         servers = self._document.get("servers") or [{}]
@@ -165,7 +182,11 @@ class _Reader:
             if scheme.get("type") in ("basic", "http"):
                 user = f"{{{{ env.{name.upper()}_USER }}}}"
                 return {"auth": {"type": "http_basic", "username": user, "password": variable}}
-        notes.append("the document does not say how to sign in, or by OAuth2 only; add client.auth")
+        for raw in schemes.values():
+            flow = self._resolved(self._resolved(raw).get("flows")).get("clientCredentials") or {}
+            if flow.get("tokenUrl"):
+                return {"auth": _client_credentials(name, str(flow["tokenUrl"]))}
+        notes.append("the document does not say how to sign in, or in a way that needs a browser; add client.auth")
         return {}
 
     def _rows(self, answer: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
@@ -210,9 +231,20 @@ class _Reader:
         return {**value, "type": "object", "properties": properties}
 
 
+def _client_credentials(name: str, token_url: str) -> dict[str, Any]:
+    given = {key: f"{{{{ env.{name.upper()}_{key.upper()} }}}}" for key in ("client_id", "client_secret")}
+    return {"type": "oauth2_client_credentials", "access_token_url": token_url, **given}
+
+
+def _first(names: tuple[str, ...], paths: list[str]) -> str | None:
+    """The path whose last part is the most telling of these names."""
+    return next((path for name in names for path in paths if path.rpartition(".")[2] == name), None)
+
+
 def _name(path: str, found: list[_Listed]) -> str:
     words = [re.sub(r"\W", "_", part) for part in path.strip("/").split("/") if not part.startswith("{")]
     plain = words[-1] if words else "root"
+    plain = f"list_{plain}" if plain[0].isdigit() else plain
     taken = {listed.name for listed in found}
     name = plain if plain not in taken else "_".join(words[-2:])
     return name if name not in taken else f"{name}_{len(found)}"

@@ -92,6 +92,7 @@ class Pass:
                 if is_last:
                     break
             elif not ended:
+                self._group = _Group([], 0, 0.0)  # large answers without a row
                 yield Page(empty_batch(shape, request), self.token)
         if self.token != DONE:
             self.token = DONE

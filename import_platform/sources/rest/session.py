@@ -60,6 +60,7 @@ class ApiSession(requests.Session):
         self._body_bytes_max = body_bytes_max
         self._hosts = {urlsplit(client.base_url).netloc, *client.allowed_hosts}
         self.resumed = False
+        self.last: Response | None = None  # a good answer until it was looked at
         self.renew: Callable[[PreparedRequest], None] | None = None
         self.clock_ahead_seconds = 0.0
 
@@ -73,6 +74,7 @@ class ApiSession(requests.Session):
             response, verdict = self._once(request, kwargs, facts)
             if response is not None and verdict.outcome is Outcome.ROWS:
                 response.__dict__["json"] = lambda body=verdict.body, **_: body  # parsed once, asked for by several
+                self.last = response
                 return response
             if verdict.outcome is Outcome.IGNORED:
                 raise IgnoreResponseException

@@ -88,6 +88,36 @@ def test_keys_cursors_and_parents_are_found() -> None:
     assert found["addresses"]["endpoint"]["path"] == "customers/{resources.customers.id}/addresses"
 
 
+def test_ids_that_grow_tokens_one_level_down_and_parameters_of_a_path_are_seen() -> None:
+    meta = {"type": "object", "properties": {"next_cursor": {"type": "string"}}}
+    of_path = {"parameters": [{"name": "cursor", "in": "query"}, {"$ref": "#/components/parameters/since"}]}
+    document = {
+        **DOCUMENT,
+        "components": {
+            **DOCUMENT["components"],
+            "parameters": {"since": {"name": "since_id", "in": "query"}},
+            "securitySchemes": {
+                "main": {
+                    "type": "oauth2",
+                    "flows": {"clientCredentials": {"tokenUrl": "https://api.shop.example/token"}},
+                }
+            },
+        },
+        "paths": {"/events": {**of_path, **listing(page(meta=meta))}, "/2024": listing(page(), "page")},
+    }
+    made = draft("shop", document)
+    assert parse(made.declaration["attributes"]["connection"]).client.auth
+    found = {resource["name"]: resource["endpoint"] for resource in made.resources}
+    assert found["events"]["paginator"] == {
+        "type": "cursor",
+        "cursor_path": "meta.next_cursor",
+        "cursor_param": "cursor",
+    }
+    assert found["events"]["incremental"]["start_param"] == "since_id"
+    assert found["list_2024"]["path"] == "2024"
+    assert any("since_id" in note for note in made.undecided)
+
+
 def test_what_could_not_be_decided_is_said() -> None:
     _, undecided = drafted()
     said = "\n".join(undecided)
