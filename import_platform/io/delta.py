@@ -10,7 +10,6 @@ refused (removes do not match them).
 from __future__ import annotations
 
 import json
-import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -111,7 +110,7 @@ class DeltaLog:
             raise StoreUnavailable(
                 "the table's log cannot be read",
                 table=self.uri,
-                reason=_first_line(error),
+                reason=_one_line(error),
                 remedy="Check the lake; the next run goes on.",
             ) from error
         return _snapshot(self._table)
@@ -197,7 +196,7 @@ class DeltaLog:
             raise CommitOutcomeUnknown(
                 "the commit was not acknowledged",
                 table=self.uri,
-                reason=_first_line(error),
+                reason=_one_line(error),
                 remedy="Run the sync again; it looks at the log first.",
             ) from error
 
@@ -397,6 +396,5 @@ def _snapshot(table: DeltaTable) -> Snapshot:
     )
 
 
-def _first_line(error: BaseException) -> str:
-    """Without the colours and arrows of deltalake's longer messages."""
-    return re.sub(r"\s*\x1b\[\d+m.*?\x1b\[0m\s*", ": ", str(error)).splitlines()[0][:200]
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).replace("\x1b[31m↳\x1b[0m", "").split())[:200]  # its longer messages are drawn as trees
