@@ -46,7 +46,7 @@ def maintain_in_step(
         observer = observer_of(context, session)
         limit_bytes = options["max_bytes"] or partition_max_bytes(declared)
         try:
-            with platform.turns(source, declared.name, stop=stop, run_id=context.run_id) as (turns, budget):
+            with platform.turns(source, declared.name, stop=stop, run_id=context.run.run_id) as (turns, budget):
                 turns.rewrite(predicted_peak_bytes(budget) - budget.base_bytes)
                 table = open_lake_table(lake, source, declared.name)
                 report = _rewritten(

@@ -67,7 +67,7 @@ def materialize_table(
         before = table_status(lake, config.name, declared.name)
         # A backfill that ended early would leave its partition shown as loaded; it holds up nothing but its own table.
         limit = UNLIMITED_SECONDS if keys else session.max_run_seconds
-        observer, run = observer_of(context, session), context.run_id
+        observer, run = observer_of(context, session), context.run.run_id
         with platform.table(config, declared, observer, stop=stop, max_run_seconds=limit, run_id=run) as table:
             budget_bytes = table.budget.total_bytes
             report = _work(table, keys, full_refresh=full_refresh)

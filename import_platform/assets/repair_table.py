@@ -43,7 +43,7 @@ def repair_in_step(
         before = table_status(lake, config.name, declared.name)
         observer = observer_of(context, session)
         with platform.table(
-            config, declared, observer=observer, stop=stop, max_run_seconds=UNLIMITED_SECONDS, run_id=context.run_id
+            config, declared, observer=observer, stop=stop, max_run_seconds=UNLIMITED_SECONDS, run_id=context.run.run_id
         ) as table:
             try:
                 report = REPAIRS[options["task"]](table, options)

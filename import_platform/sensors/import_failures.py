@@ -103,6 +103,7 @@ def react(
     ours or needs nothing. A lake that is away keeps no run from being started again."""
     if SOURCE_TAG not in run.tags:
         return None
+    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)  # a killed process gave none back
     end = look_at(instance, run, tables=ends.ids, home=read_settings().home)
     verdict = classify(end.facts)
     tell(f"run {run.run_id[:8]} of {run.job_name}: {verdict.kind}: {verdict.why}")

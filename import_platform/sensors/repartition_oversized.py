@@ -17,11 +17,20 @@ from typing import Any
 
 import dagster as dg
 
+from import_platform.core.budget import format_bytes
 from import_platform.core.layout import base_of
-from import_platform.core.repartition import coarsenable, leaves_of, oversized, pause_reason
+from import_platform.core.repartition import (
+    FAILURES_MAX,
+    RepartitionRecord,
+    coarsenable,
+    leaves_of,
+    oversized,
+    pause_reason,
+)
 from import_platform.core.table import DeclaredTable, PartitionSpec
 from import_platform.errors import ImportPlatformError
 from import_platform.io.delta import DeltaLog
+from import_platform.io.incidents import REWRITE, Incidents
 from import_platform.io.lake import Lake
 from import_platform.pipeline.context import stored_identity
 from import_platform.pipeline.repartition import read_record
@@ -70,7 +79,7 @@ class Memory:
     `fine` maps tables to the version that needed nothing; `asked` to [version, times asked, when]; `keys` are tables
     whose partition keys may still hold some of an old layout: those that were asked for, and all of them at a full
     look, because whoever changed a layout may have been killed before the keys followed; `blocked` says since when a
-    table waits for syncs.
+    table waits for syncs; `given_up` are tables with an open incident, because their rewrites failed for good.
     """
 
     start: int = 0
@@ -79,6 +88,7 @@ class Memory:
     asked: dict[str, tuple[int, int, float]] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     blocked: dict[str, float] = field(default_factory=dict)
+    given_up: list[str] = field(default_factory=list)
 
     @classmethod
     def from_cursor(cls, cursor: str | None) -> "Memory":
@@ -194,12 +204,14 @@ class _Look:
         if not large and not nodes:
             self.memory.asked.pop(table, None)
             self.memory.blocked.pop(table, None)
+            self._note_incident(watched, None)
             if table not in self.memory.keys:
                 self.memory.fine[table] = snapshot.version
             return None
         largest_bytes = leaves[large[0]].size_bytes if large else 0
         record = record or read_record(self.lake.store, path)
         reason = pause_reason(record, largest_bytes, now=self.now)
+        self._note_incident(watched, record if reason and record.failures >= FAILURES_MAX else None)
         if reason is None:
             reason = self._blocked(table)
         return reason or self._asked(watched, snapshot.version, [*large, *nodes], record.failures)
@@ -211,6 +223,28 @@ class _Look:
             changes = reconcile_keys(self.instance, watched.source, watched.table, bases=bases, partition=partition)
             if not changes.waiting:
                 self._keys_are_done(watched.id)
+
+    def _note_incident(self, watched: Watched, given_up: RepartitionRecord | None) -> None:
+        """Opens an incident for a table whose rewrites were given up, and closes it when they come through again."""
+        incidents = Incidents(self.lake)
+        if given_up is None and watched.id in self.memory.given_up:
+            incidents.resolve(watched.source, watched.table, about=REWRITE)
+            self.memory.given_up.remove(watched.id)
+        if given_up is not None and watched.id not in self.memory.given_up:
+            size = format_bytes(given_up.largest_bytes)
+            incidents.record(
+                watched.source,
+                watched.table,
+                about=REWRITE,
+                error_class="RepartitionGivenUp",
+                error=f"{given_up.failures} attempts to bring its leaves inside their limit failed; largest: {size}",
+                is_fault=False,
+                kind="ours",
+                run=f"attempt of {given_up.begun_at}",
+                action="nothing more is tried until the leaf has doubled, or a person runs: "
+                f"import-platform repartition {watched.id}",
+            )
+            self.memory.given_up.append(watched.id)
 
     def _keys_are_done(self, table: str) -> None:
         if table in self.memory.keys:

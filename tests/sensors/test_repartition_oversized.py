@@ -13,10 +13,11 @@ import pytest
 
 from import_platform.components.source_definitions import PLATFORM
 from import_platform.core.identity import Identity
-from import_platform.core.repartition import RepartitionRecord
+from import_platform.core.repartition import FAILURES_MAX, RepartitionRecord
 from import_platform.core.table import DeclaredTable, Granularity, TimePartition
 from import_platform.definitions import build_definitions
 from import_platform.io.delta import Commit, DeltaLog
+from import_platform.io.incidents import Incidents
 from import_platform.io.lake import Lake
 from import_platform.io.parquet import WrittenFile
 from import_platform.jobs.launch import launch_sync
@@ -305,3 +306,22 @@ def test_the_sensor_runs_by_default_and_its_request_splits_the_table(project, mo
     assert before == {f"2025-0{month}" for month in range(1, 5)}
     assert after == {f"2025-0{month}-05T00" for month in range(1, 5)}
     assert list(memory["asked"]) == ["shop/orders"]
+
+
+def test_rewrites_that_were_given_up_are_an_incident_until_they_come_through(lake, look):
+    large, memory = lake.table("large", {"2025-01-01": LIMIT + 1}), Memory()
+    record = RepartitionRecord(failures=FAILURES_MAX, begun_at=NOW, largest_bytes=LIMIT + 1)
+    lake.record("large", replace(record, failures=FAILURES_MAX - 1))
+    look(large, memory=memory)
+    assert Incidents(lake).every() == []
+    lake.record("large", record)
+    for _ in range(3):
+        look(large, memory=memory)
+    look(large, memory=Memory())
+    [incident] = Incidents(lake).every()
+    assert (incident.error_class, incident.count, incident.about) == ("RepartitionGivenUp", 1, "rewrite")
+    assert incident.action.endswith("import-platform repartition s/large")
+    assert not incident.is_paused, "its syncs go on"
+    lake.record("large", RepartitionRecord())
+    look(large, memory=memory)
+    assert Incidents(lake).of_table("s", "large", about="rewrite") is None
