@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from import_platform.core.cursor import CursorValue
+from import_platform.core.layout import ColumnRange
+from import_platform.sources.protocol import CursorWindow
 
 
 def filtered(relation_sql: str, condition: str | None, *, besides: str = "") -> str:
@@ -20,27 +24,28 @@ def where(conditions: Sequence[str]) -> str:
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
-def window_condition(expression: str, *, after: str | None, upto: str | None, inclusive: bool) -> str | None:
-    """Rows of a cursor window; bounds are rendered values. NULL cursors only where there is no lower bound."""
+def window_condition(expression: str, window: CursorWindow, bound: Callable[[CursorValue], str]) -> str | None:
+    """Rows of a cursor window, None for every row; `bound` renders a value. NULL cursors come only without a lower
+    bound."""
     parts = []
-    if after is not None:
-        parts.append(f"{expression} {'>=' if inclusive else '>'} {after}")
-    if upto is not None:
-        parts.append(f"{expression} <= {upto}")
+    if window.after is not None:
+        parts.append(f"{expression} {'>=' if window.inclusive else '>'} {bound(window.after)}")
+    if window.upto is not None:
+        parts.append(f"{expression} <= {bound(window.upto)}")
     if not parts:
         return None
     joined = " AND ".join(parts)
-    return joined if after is not None else f"({joined} OR {expression} IS NULL)"
+    return joined if window.after is not None else f"({joined} OR {expression} IS NULL)"
 
 
-def range_condition(expression: str, *, lower: str | None, upper: str | None, outside: bool) -> str:
-    """Rows in [lower, upper), or with `outside` the others and NULL."""
-    parts = [f"{expression} >= {lower}"] if lower is not None else []
-    parts += [f"{expression} < {upper}"] if upper is not None else []
+def range_condition(expression: str, range_: ColumnRange, bound: Callable[[CursorValue], str]) -> str:
+    """Rows in [lower, upper), or with `outside` the others and NULL; `bound` renders a value."""
+    parts = [f"{expression} >= {bound(range_.lower)}"] if range_.lower is not None else []
+    parts += [f"{expression} < {bound(range_.upper)}"] if range_.upper is not None else []
     if not parts:
-        return f"{expression} IS {'' if outside else 'NOT '}NULL"
+        return f"{expression} IS {'' if range_.outside else 'NOT '}NULL"
     joined = " AND ".join(parts)
-    return f"({expression} IS NULL OR NOT ({joined}))" if outside else f"({joined})"
+    return f"({expression} IS NULL OR NOT ({joined}))" if range_.outside else f"({joined})"
 
 
 def total(expressions: Sequence[str]) -> str:

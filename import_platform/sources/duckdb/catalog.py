@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from import_platform.core.table import ColumnInfo, TableInfo
-from import_platform.errors import ImportPlatformError, SourceRejected
+from import_platform.errors import ImportPlatformError
 from import_platform.sources.clauses import total
 from import_platform.sources.duckdb.session import Session
 from import_platform.sources.duckdb.types import arrow_type, literal, size
 from import_platform.sources.extremes import with_extremes
+from import_platform.sources.found import column_named
 
 _SAMPLED_COLUMNS_MAX = 12
 _SAMPLE_ROWS = (100, 10, 1)
@@ -57,15 +58,7 @@ class DuckTable:
 
     def column(self, name: str) -> DuckColumn:
         """Raises SourceRejected when the table has no such column (any more)."""
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise SourceRejected(
-            "the source's table has no such column",
-            table=self.name,
-            column=name,
-            remedy="Run `import-platform tables` again: the table has changed at the source.",
-        )
+        return column_named(self.columns, name, table=self.name)
 
     def row_bytes(self, columns: Sequence[DuckColumn]) -> str:
         """SQL of what a row of some columns weighs."""

@@ -22,6 +22,7 @@ from import_platform.sources.duckdb.predicates import base_key_sql, conditions, 
 from import_platform.sources.duckdb.read import read_pages
 from import_platform.sources.duckdb.session import MEMORY_BYTES, Session, open_file
 from import_platform.sources.duckdb.types import expression
+from import_platform.sources.found import in_name_order, places_of
 from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
 
 
@@ -51,18 +52,11 @@ class DuckdbSource:
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
         """Names that the file does not have are left out; views are found only by name."""
         default = "main" if "main" in self._schemas else self._schemas[0]
-        pairs = None
-        if names is not None:
-            pairs = [(default, name) for name in names]
-            pairs += [(s, n.removeprefix(f"{s}__")) for n in names for s in self._schemas if n.startswith(f"{s}__")]
+        pairs = None if names is None else list(places_of(names, self._schemas, default=default))
         with open_file(self._path) as session:
             tables = load_tables(session, self._schemas, pairs)
             infos = [describe(session, table, default=table.schema == default) for table in tables]
-        wanted = None if names is None else set(names)
-        return sorted(
-            (info for info in infos if wanted is None or info.name_in_lake in wanted),
-            key=lambda info: info.name_in_lake,
-        )
+        return in_name_order(infos, names)
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
         """A file has one writer, and none while it is read, so what is in it is complete but for rows that share the

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyarrow as pa
 
 from import_platform.core.column_range import TIME_MAX, TIME_MIN, check_partition_column, polars_type
@@ -31,12 +33,7 @@ def window_sql(table: DuckTable, window: CursorWindow | None) -> str | None:
     if window is None:
         return None
     column = table.column(window.column)
-    return window_condition(
-        column.sql,
-        after=None if window.after is None else _bound(column, window.after),
-        upto=None if window.upto is None else _bound(column, window.upto),
-        inclusive=window.inclusive,
-    )
+    return window_condition(column.sql, window, partial(_bound, column))
 
 
 def range_sql(table: DuckTable, range_: ColumnRange | None) -> str | None:
@@ -46,12 +43,7 @@ def range_sql(table: DuckTable, range_: ColumnRange | None) -> str | None:
     column = table.column(range_.column)
     if not can_push_down(arrow_type(column.declared)):
         return None
-    return range_condition(
-        column.sql,
-        lower=None if range_.lower is None else _bound(column, range_.lower),
-        upper=None if range_.upper is None else _bound(column, range_.upper),
-        outside=range_.outside,
-    )
+    return range_condition(column.sql, range_, partial(_bound, column))
 
 
 def base_key_sql(table: DuckTable, partition: PartitionSpec, *, limit: int) -> str | None:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from import_platform.errors import SourceRejected
 from import_platform.sources.clauses import filtered
+from import_platform.sources.found import column_named
 from import_platform.sources.mysql.session import Transaction
 from import_platform.sources.mysql.sql import literal, relation
 from import_platform.sources.mysql.types import MyType
@@ -44,15 +44,7 @@ class MyTable:
 
     def column(self, name: str) -> MyColumn:
         """Raises SourceRejected when the table has no such column (any more)."""
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise SourceRejected(
-            "the source's table has no such column",
-            table=self.name,
-            column=name,
-            remedy="Run `import-platform tables` again: the table has changed at the source.",
-        )
+        return column_named(self.columns, name, table=self.name)
 
 
 def load_tables(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from import_platform.core.table import ColumnInfo, TableInfo
-from import_platform.errors import ConfigError, ImportPlatformError
+from import_platform.errors import ImportPlatformError
 from import_platform.sources.extremes import with_extremes
+from import_platform.sources.found import in_name_order, places_of
 from import_platform.sources.mysql.catalog import MyColumn, MyTable, load_tables
 from import_platform.sources.mysql.session import MysqlSession
 from import_platform.sources.mysql.sql import MARK, column_reference, source
@@ -22,35 +23,11 @@ _PROBE_SECONDS = 20.0
 
 def discover_tables(session: MysqlSession, schemas: Sequence[str], names: Sequence[str] | None) -> list[TableInfo]:
     """The tables in name order; only `names` (as in the lake) if given, and of those the ones that exist."""
-    pairs = None if names is None else [pair for name in names for pair in _candidates(name, schemas)]
+    pairs = None if names is None else list(places_of(names, schemas, default=schemas[0]))
     with session.transaction() as transaction:
         tables = load_tables(transaction, schemas, pairs)
     infos = _probed(session, [(table, _table_info(table, default=table.schema == schemas[0])) for table in tables])
-    _check_names(infos)
-    wanted = None if names is None else set(names)
-    return sorted(
-        (info for info in infos if wanted is None or info.name_in_lake in wanted), key=lambda info: info.name_in_lake
-    )
-
-
-def _candidates(name: str, schemas: Sequence[str]) -> Iterator[tuple[str, str]]:
-    yield schemas[0], name
-    for schema in schemas[1:]:
-        if name.startswith(f"{schema}__"):
-            yield schema, name.removeprefix(f"{schema}__")
-
-
-def _check_names(infos: Sequence[TableInfo]) -> None:
-    seen: dict[str, TableInfo] = {}
-    for info in infos:
-        other = seen.setdefault(info.name_in_lake, info)
-        if other is not info:
-            raise ConfigError(
-                "two tables of the source have one name in the lake",
-                name=info.name_in_lake,
-                schemas=[other.schema, info.schema],
-                remedy="Take one of the databases out of this source.",
-            )
+    return in_name_order(infos, names)
 
 
 def _table_info(table: MyTable, *, default: bool) -> TableInfo:

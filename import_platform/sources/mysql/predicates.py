@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyarrow as pa
 
 from import_platform.core.layout import ColumnRange, can_push_down
@@ -24,12 +26,8 @@ def window_sql(table: MyTable, window: CursorWindow | None) -> str | None:
     if window is None:
         return None
     column = table.column(window.column)
-    return window_condition(
-        cursor_expression(column.type, column_reference(column.name)),
-        after=None if window.after is None else bound(column, window.after),
-        upto=None if window.upto is None else bound(column, window.upto),
-        inclusive=window.inclusive,
-    )
+    expression = cursor_expression(column.type, column_reference(column.name))
+    return window_condition(expression, window, partial(bound, column))
 
 
 def range_sql(table: MyTable, range_: ColumnRange | None) -> str | None:
@@ -43,12 +41,7 @@ def range_sql(table: MyTable, range_: ColumnRange | None) -> str | None:
     # Of a column that may hold the zero date the reader sees NULL, so the condition has to see it too.
     zero = "'0000-00-00 00:00:00'"
     expression = f"NULLIF({reference}, {zero})" if range_.outside and column.type.name in INSTANTS else reference
-    return range_condition(
-        expression,
-        lower=None if range_.lower is None else bound(column, range_.lower),
-        upper=None if range_.upper is None else bound(column, range_.upper),
-        outside=range_.outside,
-    )
+    return range_condition(expression, range_, partial(bound, column))
 
 
 def bound(column: MyColumn, value: str) -> str:

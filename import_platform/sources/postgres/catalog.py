@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from import_platform.errors import SourceRejected
 from import_platform.sources.clauses import filtered
+from import_platform.sources.found import column_named
 from import_platform.sources.postgres.session import Transaction
 from import_platform.sources.postgres.sql import literal, relation, text_array
 from import_platform.sources.postgres.types import ROW_VERSION, PgType
@@ -61,15 +61,7 @@ class PgTable:
 
     def column(self, name: str) -> PgColumn:
         """Raises SourceRejected when the table has no such column (any more)."""
-        for column in (*self.columns, *self.synthetic):
-            if column.name == name:
-                return column
-        raise SourceRejected(
-            "the source's table has no such column",
-            table=self.name,
-            column=name,
-            remedy="Run `import-platform tables` again: the table has changed at the source.",
-        )
+        return column_named((*self.columns, *self.synthetic), name, table=self.name)
 
 
 @dataclass(frozen=True)

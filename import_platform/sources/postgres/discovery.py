@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from import_platform.core.table import ColumnInfo, TableInfo
-from import_platform.errors import ConfigError, ImportPlatformError
+from import_platform.errors import ImportPlatformError
 from import_platform.sources.extremes import with_extremes
+from import_platform.sources.found import in_name_order, places_of
 from import_platform.sources.postgres.catalog import ColumnStatistics, PgColumn, PgTable, load_statistics, load_tables
 from import_platform.sources.postgres.session import PostgresSession
 from import_platform.sources.postgres.sql import column_reference, source
@@ -23,21 +24,17 @@ _Statistics = Mapping[tuple[str, str, str], ColumnStatistics]
 
 def discover_tables(session: PostgresSession, schemas: Sequence[str], names: Sequence[str] | None) -> list[TableInfo]:
     """The tables in name order; only `names` (as in the lake) if given, and of those the ones that exist."""
-    pairs = None if names is None else [pair for name in names for pair in _candidates(name, schemas)]
+    default = default_schema(schemas)
+    pairs = None if names is None else list(places_of(names, schemas, default=default))
     with session.transaction() as transaction:
         tables = load_tables(transaction, schemas, pairs)
         statistics = load_statistics(transaction, tables)
     probed = _probe(session, [table for table in tables if _is_unknown(table)])
-    default = default_schema(schemas)
     infos = []
     for table in tables:
         rows, own = probed.get(table.oid, (table.rows, {}))
         infos.append(_table_info(table, rows, {**statistics, **own}, default=table.schema == default))
-    _check_names(infos)
-    wanted = None if names is None else set(names)
-    return sorted(
-        (info for info in infos if wanted is None or info.name_in_lake in wanted), key=lambda info: info.name_in_lake
-    )
+    return in_name_order(infos, names)
 
 
 def default_schema(schemas: Sequence[str]) -> str:
@@ -49,27 +46,6 @@ def column_info(column: PgColumn) -> ColumnInfo:
     return ColumnInfo(
         name=column.name, type=arrow_type(column.type), source_type=column.type.declared, nullable=not column.not_null
     )
-
-
-def _candidates(name: str, schemas: Sequence[str]) -> Iterator[tuple[str, str]]:
-    default = default_schema(schemas)
-    yield default, name
-    for schema in schemas:
-        if schema != default and name.startswith(f"{schema}__"):
-            yield schema, name.removeprefix(f"{schema}__")
-
-
-def _check_names(infos: Sequence[TableInfo]) -> None:
-    seen: dict[str, TableInfo] = {}
-    for info in infos:
-        other = seen.setdefault(info.name_in_lake, info)
-        if other is not info:
-            raise ConfigError(
-                "two tables of the source have one name in the lake",
-                name=info.name_in_lake,
-                schemas=[other.schema, info.schema],
-                remedy="Take one of the schemas out of this source.",
-            )
 
 
 def _is_unknown(table: PgTable) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyarrow as pa
 
 from import_platform.core.layout import ColumnRange, can_push_down
@@ -17,12 +19,8 @@ def window_sql(table: PgTable, window: CursorWindow | None) -> str | None:
     if window is None:
         return None
     column = table.column(window.column)
-    return window_condition(
-        cursor_expression(column.type, column_reference(column.name)),
-        after=None if window.after is None else bound(column, window.after),
-        upto=None if window.upto is None else bound(column, window.upto),
-        inclusive=window.inclusive,
-    )
+    expression = cursor_expression(column.type, column_reference(column.name))
+    return window_condition(expression, window, partial(bound, column))
 
 
 def range_sql(table: PgTable, range_: ColumnRange | None) -> str | None:
@@ -32,12 +30,7 @@ def range_sql(table: PgTable, range_: ColumnRange | None) -> str | None:
     column = table.column(range_.column)
     if not can_push_down(arrow_type(column.type)):
         return None
-    return range_condition(
-        column_reference(column.name),
-        lower=None if range_.lower is None else bound(column, range_.lower),
-        upper=None if range_.upper is None else bound(column, range_.upper),
-        outside=range_.outside,
-    )
+    return range_condition(column_reference(column.name), range_, partial(bound, column))
 
 
 def bound(column: PgColumn, value: str) -> str:
