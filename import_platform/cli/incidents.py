@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -15,11 +16,13 @@ from import_platform.cli.contract import Contract, contract_of
 from import_platform.cli.terminal import Terminal, grid
 from import_platform.components.external_source import ExternalSource
 from import_platform.components.loading import load_sources
+from import_platform.core.budget import format_bytes
 from import_platform.errors import ConfigError, ImportPlatformError
 from import_platform.io.incidents import Incident, Incidents
 from import_platform.io.lake import Lake
 from import_platform.resources.project import read_settings
 
+SOURCE = "source"
 _SECRET = re.compile(r"token|secret|password|api_key|^key$|authorization|dsn", re.IGNORECASE)
 
 
@@ -42,10 +45,16 @@ def show_all(screen: Terminal) -> None:
         return
     rows = grid("number", "table", "state", "times", "last", "error", left=frozenset({"table", "state", "error"}))
     for incident in sorted(every, key=lambda each: (each.resolved_at is not None, -each.number)):
-        state = "closed" if incident.resolved_at else "paused" if incident.is_paused else "open"
+        state = _state(incident)
         table = f"{incident.source}/{incident.table}"
         rows.add_row(str(incident.number), table, state, str(incident.count), incident.last_at, escape(incident.error))
     screen.out.print(rows)
+
+
+def _state(incident: Incident) -> str:
+    if incident.resolved_at:
+        return "closed"
+    return "paused" if incident.is_paused else "rests" if incident.rests(datetime.now(UTC)) else "open"
 
 
 def show(screen: Terminal, number: int) -> None:
@@ -59,6 +68,8 @@ def show(screen: Terminal, number: int) -> None:
 def bundle_of(incident: Incident) -> dict[str, Any]:
     """Everything about an incident, ready for a person, a program or a prompt. Secrets are hidden."""
     bundle: dict[str, Any] = {**asdict(incident), "paused": incident.is_paused}
+    if incident.kind != SOURCE:
+        return bundle | {"summary": _summary_of_ours(incident)}
     source: ExternalSource | None = None
     try:
         source = load_sources().source(incident.source)
@@ -136,6 +147,34 @@ def _summary(incident: Incident, bundle: Mapping[str, Any], contract: Contract) 
         "## Contract\n" + "\n".join(f"- {line}" for line in contract.lines()),
         f"The check that shows it: {contract.failing}." if contract.failing else "",
         _to_do(incident),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _summary_of_ours(incident: Incident) -> str:
+    """Of what is no source's fault: what happened, what was done about it, who was worked on beside it."""
+    table = f"{incident.source}/{incident.table}"
+    paused = "; schedules leave the table alone." if incident.is_paused else "."
+    facts = "\n".join(f"- {name}: {value}" for name, value in incident.facts.items())
+    beside = "\n".join(
+        f"- {each['table']}: {format_bytes(each['held_bytes'])} of {format_bytes(each['granted_bytes'])} granted"
+        + (", its process was killed" if each["killed"] else "")
+        for each in incident.beside
+    )
+    span = f"from {incident.first_at} to {incident.last_at}{paused}"
+    met = f"Kind {incident.kind}, class {incident.error_class}. Met {incident.count} times, {span}"
+    to_do = (
+        f"See what its next flush needs: import-platform diagnose {table}. A sync by hand that comes through closes "
+    )
+    to_do += f"this: import-platform sync {table}."
+    parts = [
+        f"# Incident {incident.number}: {table}",
+        incident.error,
+        met,
+        f"## What the platform does\n{incident.action}" if incident.action else "",
+        f"## Facts\n{facts}" if facts else "",
+        f"## Worked on beside it\n{beside}" if beside else "",
+        f"## To do\n{to_do} Run in Dagster: {incident.run or 'none'}.",
     ]
     return "\n\n".join(part for part in parts if part)
 
