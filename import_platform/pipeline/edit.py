@@ -35,6 +35,8 @@ class TableMoved(CommitConflict):
 class Edit:
     """Rows gathered for one edit of a table; a context manager, because what is staged goes away with it.
 
+    Where the table has no key rows are only added, and only on top of the very version that they were judged by.
+
     Memory: one staged chunk, then that of a merge.
     """
 
@@ -65,7 +67,7 @@ class Edit:
         self._take(conform(rows, self._snapshot.schema), gone=False)
 
     def remove(self, keys: pa.RecordBatch) -> None:
-        """Takes the rows with these primary keys away; other columns do not count."""
+        """Takes the rows with these primary keys away; other columns do not count. Not for tables without a key."""
         self._take(conform(keys, self._snapshot.schema), gone=True)
 
     def commit(self, report: SyncReport) -> None:
@@ -85,7 +87,7 @@ class Edit:
         merge = Merge(
             target,
             rows,
-            by_key=True,
+            by_key=bool(identity.primary_key),
             budget=context.budget,
             watch=context.watch,
             limit_bytes=context.partition_max_bytes,
@@ -105,9 +107,11 @@ class Edit:
     def _round(self, merge: Merge, report: SyncReport) -> bool:
         snapshot = self._table.log.snapshot()
         moved = snapshot is None or snapshot.transaction != self._snapshot.transaction
+        if snapshot is not None and not self._table.identity.primary_key:
+            moved = snapshot.version != self._snapshot.version
         if snapshot is None or moved or snapshot.schema != self._snapshot.schema:
             merge.discard(())
-            raise TableMoved("a sync changed the table meanwhile", table=self._table.id, remedy="Run it again.")
+            raise TableMoved("another run changed the table meanwhile", table=self._table.id, remedy="Run it again.")
         if stored_identity(snapshot) != self._table.identity:
             merge.discard(())
             raise TableMoved("the table got another partition meanwhile", table=self._table.id, remedy="Run it again.")

@@ -1,45 +1,61 @@
-"""Rejected rows put into the lake once they fit: the column was widened, or the policy changed."""
+"""Rejected rows put into the lake once they fit: the column was widened, or the policy changed.
+
+With a key a row comes back unless the lake has it in the same or a newer version. Without one it is added as often as
+the lake lacks it.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from import_platform.core.arrow import arrow_array
 from import_platform.core.deleted import marked
+from import_platform.core.merge import candidate_files
 from import_platform.core.rejected import spelled_rows
 from import_platform.core.report import Status, SyncReport
+from import_platform.core.table import SyncMode
 from import_platform.errors import ConfigError
 from import_platform.io.delta import Snapshot
 from import_platform.io.ledger import RejectedId, forget_rejected, rejected_batches
 from import_platform.io.memory import MemoryWatch
+from import_platform.io.parquet import conform, read_batches
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.edit import Edit
-from import_platform.pipeline.lookup import newer_than_lake
+from import_platform.pipeline.extract import row_hashes
+from import_platform.pipeline.lookup import BATCH_BYTES, newer_than_lake
 from import_platform.pipeline.measured import measured
 
 
 def replay_rejected(context: TableContext) -> SyncReport:
     """Puts the rejected rows of a table that fit its columns now into the lake, in one commit, and forgets them.
 
-    A row that the lake has in the same or a newer version is forgotten only. `rows_read` counts the rows of the ledger,
-    `rows_rejected` those that stay there. The cursor does not move.
+    A row that the lake has already, or in a newer version, is forgotten only. `rows_read` counts the rows of the
+    ledger, `rows_rejected` those that stay there. The cursor does not move.
 
     Raises:
-        ConfigError: the table has no primary key, so that a row could not be told from one that is there.
-        CommitConflict: syncs won every race (try again).
+        ConfigError: the table is not in the lake, or it has no key and is swapped whole, so that its next full refresh
+            brings the rows and would take replayed ones away.
+        CommitConflict: other runs won every race (try again).
     """
 
     def work(report: SyncReport, watch: MemoryWatch) -> None:
         table = open_table(context)
-        if table.snapshot is None or not table.identity.primary_key:
+        if table.snapshot is None:
             raise ConfigError(
-                "rejected rows are replayed into tables that are in the lake and have a primary key",
+                "the lake has no such table", table=table.id, remedy=f"Import it first: import-platform sync {table.id}"
+            )
+        if not table.identity.primary_key and table.spec.sync is not SyncMode.APPEND:
+            raise ConfigError(
+                "a table without a key that is swapped whole gets its rejected rows with its next full refresh",
                 table=table.id,
-                remedy=f"Read the table anew: import-platform sync {table.id} --full-refresh.",
+                remedy=f"Read it now: import-platform sync {table.id} --full-refresh.",
             )
         _replay(table, table.snapshot, report, watch)
         after = table.log.snapshot()
@@ -50,13 +66,16 @@ def replay_rejected(context: TableContext) -> SyncReport:
 
 def _replay(table: OpenTable, snapshot: Snapshot, report: SyncReport, watch: MemoryWatch) -> None:
     done: list[RejectedId] = []
+    lacking = None if table.identity.primary_key else _Lacking(table, snapshot)
     with Edit(table, snapshot, kind="replay") as edit:
         for ids, rows, fit in _read(table, snapshot.schema):
             with watch.breathe():
                 report.rows_read += len(ids)
                 report.rows_rejected += len(ids) - sum(fit.to_pylist())
                 fitting = rows.filter(fit)
-                if fitting.num_rows:
+                if lacking is not None:
+                    edit.put(fitting.filter(lacking.take(fitting)))
+                elif fitting.num_rows:
                     newer = newer_than_lake(table, snapshot, fitting).to_arrow()
                     _put(table, edit, fitting.filter(newer))
                 done += [each for each, is_fit in zip(ids, fit.to_pylist(), strict=True) if is_fit]
@@ -68,6 +87,45 @@ def _replay(table: OpenTable, snapshot: Snapshot, report: SyncReport, watch: Mem
     report.status = Status.DONE if done else Status.UNCHANGED
     note = f"{put} rejected rows replayed, {len(done) - put} superseded, {report.rows_rejected} still do not fit"
     table.context.observer.note(table.id, note)
+
+
+class _Lacking:
+    """How many copies of each rejected row without a key the lake lacks.
+
+    Rows at a cursor value that was not settled are read, and rejected, by several passes, each of which sees all copies
+    of them. So a row belongs into the lake as often as one pass rejected it at most, and copies that are there count,
+    however they came: by a later pass that they fitted, or by a replay that died before the ledger forgot them.
+    Memory: a hash per rejected row, and a batch of the files that can hold one.
+    """
+
+    def __init__(self, table: OpenTable, snapshot: Snapshot) -> None:
+        seen: Counter[tuple[str, int]] = Counter()
+        cursors = [pl.from_arrow(pa.array([], snapshot.schema.field(str(table.spec.cursor)).type))]
+        for ids, rows, fit in _read(table, snapshot.schema):
+            fitting = rows.filter(fit)
+            attempts = [each.attempt for each, is_fit in zip(ids, fit.to_pylist(), strict=True) if is_fit]
+            seen.update(zip(attempts, row_hashes(fitting).tolist(), strict=True))
+            cursors.append(pl.from_arrow(fitting.column(str(table.spec.cursor))))
+        self._left: Counter[int] = Counter()
+        for (_, hash_), count in seen.items():
+            self._left[hash_] = max(self._left[hash_], count)
+        values = pl.concat(map(pl.Series, cursors)).sort(nulls_last=False).alias(str(table.spec.cursor))
+        for path in candidate_files(snapshot.files, values, leaves=None)["path"]:
+            self._find(table, snapshot.schema, f"{table.path}/{path}")
+
+    def take(self, rows: pa.RecordBatch) -> pa.Array:
+        """A mask of the rows to add; each that it gives is lacked no more."""
+        mask = []
+        for hash_ in row_hashes(rows).tolist():
+            mask.append(self._left[hash_] > 0)
+            self._left[hash_] -= 1
+        return pa.array(mask, pa.bool_())
+
+    def _find(self, table: OpenTable, schema: pa.Schema, path: str) -> None:
+        wanted = np.fromiter(self._left, np.uint64, len(self._left))
+        for _, batch in read_batches(table.store, path, limit_bytes=BATCH_BYTES):
+            hashes = row_hashes(conform(batch, schema))
+            self._left.subtract(hashes[np.isin(hashes, wanted)].tolist())
 
 
 def _put(table: OpenTable, edit: Edit, rows: pa.RecordBatch) -> None:

@@ -9,6 +9,7 @@ from import_platform.core.report import Status
 from import_platform.core.table import SchemaPolicy, SyncMode
 from import_platform.errors import ConfigError
 from import_platform.io.ledger import count_rejected, latest_rejected, record_rejected
+from import_platform.pipeline.edit import TableMoved
 from import_platform.pipeline.replay import replay_rejected
 from tests.pipeline.synced_table import rows
 
@@ -104,10 +105,92 @@ def test_other_tables_and_their_rejected_rows_are_left_alone(synced):
     assert latest_rejected(table.lake, "s", None, limit=10)["table"].to_list() == ["it's"]
 
 
-def test_a_table_without_a_key_is_refused(synced):
-    table = synced(rows(range(3)), mode=SyncMode.APPEND, primary_key=(), partition=None)
+def keyless(synced, values, *, settled=True):
+    """An append table without a key that took numbers only; `values` are those of its rows after the first three."""
+    table = synced(
+        typed(range(3), range(3), pa.int64()),
+        mode=SyncMode.APPEND,
+        primary_key=(),
+        partition=None,
+        policy=SchemaPolicy.DISCARD,
+        settled=settled,
+    )
+    table.source.primary_key = ()
     table.sync()
-    with pytest.raises(ConfigError, match="have a primary key"):
+    table.sync(pa.concat_tables([typed(range(3), ["0", "1", "2"]), typed([3] * len(values), values, day=1)]))
+    return table
+
+
+def widened(table):
+    """Wide enough for text, by a row that comes later."""
+    table.policy = SchemaPolicy.EVOLVE
+    table.sync(pa.concat_tables([table.source.rows, typed([7], ["seven"], day=9)]))
+
+
+def appended(table):
+    return sorted(table.raw_frame()["x"])
+
+
+def test_rows_without_a_key_are_added_once_each_copy(synced):
+    table = keyless(synced, ["many", "3", "many", "few"])
+    widened(table)
+    report = replay_rejected(table.context())
+    assert (report.rows_inserted, report.rows_updated, report.rows_deleted) == (3, 0, 0)
+    assert appended(table) == ["0", "1", "2", "3", "few", "many", "many", "seven"]
+    assert count_rejected(table.lake, "s", "t") == 0
+
+
+def test_rows_without_a_key_are_not_added_again_by_a_replay_that_died_before_the_ledger_forgot_them(
+    synced, monkeypatch
+):
+    table = keyless(synced, ["many", "many"])
+    widened(table)
+    with monkeypatch.context() as patch:
+        patch.setattr("import_platform.pipeline.replay.forget_rejected", lambda *_: (_ for _ in ()).throw(OSError))
+        with pytest.raises(OSError):  # noqa: PT011
+            replay_rejected(table.context())
+    assert appended(table).count("many") == 2
+    version = table.version
+    replay_rejected(table.context())
+    assert (table.version, appended(table).count("many")) == (version, 2)
+    assert count_rejected(table.lake, "s", "t") == 0
+
+
+def test_a_row_that_several_passes_rejected_comes_back_once(synced):
+    """At a cursor value that is not settled every pass reads it again."""
+    table = keyless(synced, ["many", "many"], settled=False)
+    table.sync(pa.concat_tables([table.source.rows, typed([3], ["4"], day=1)]))
+    assert count_rejected(table.lake, "s", "t") == 4
+    widened(table)
+    assert appended(table).count("many") == 2, "the pass after the widening read them once more"
+    replay_rejected(table.context())
+    assert appended(table) == ["0", "1", "2", "4", "many", "many", "seven"]
+    assert count_rejected(table.lake, "s", "t") == 0
+
+
+def test_rows_without_a_key_are_judged_anew_when_the_table_moved_meanwhile(synced, monkeypatch):
+    table = keyless(synced, ["many"])
+    widened(table)
+    from import_platform.pipeline import replay
+
+    put = replay.Edit.put
+
+    def overtaken(edit, batch):
+        monkeypatch.setattr(replay.Edit, "put", put)
+        replay_rejected(table.context())
+        put(edit, batch)
+
+    monkeypatch.setattr(replay.Edit, "put", overtaken)
+    with pytest.raises(TableMoved):
+        replay_rejected(table.context())
+    assert appended(table).count("many") == 1
+
+
+def test_a_keyless_table_that_is_swapped_whole_is_told_what_brings_its_rows(synced):
+    table = synced(rows(range(3)), mode=SyncMode.FULL_REFRESH, primary_key=(), partition=None)
+    table.source.primary_key = ()
+    table.sync()
+    with pytest.raises(ConfigError, match="with its next full refresh"):
         replay_rejected(table.context())
 
 
