@@ -254,6 +254,30 @@ def status(
 
 
 @app.command()
+def group(
+    context: typer.Context,
+    pattern: Annotated[str, typer.Argument(metavar="GLOB", help="Parquet files in order; quoted; s3:// too.")],
+    *,
+    by: Annotated[str, typer.Option(metavar="COLUMNS", help="The key: one row per key comes out.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Where Parquet files of groups go; s3:// too.")],
+    order_by: Annotated[str, typer.Option(metavar="COLUMNS", help="The order within a key, verified row by row.")] = "",
+    columns: Annotated[str, typer.Option(metavar="COLUMNS", help="What becomes lists; everything but the key.")] = "",
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=SHARE", help="Keys by hash into folders; may be repeated.")
+    ] = None,
+    sort: Annotated[bool, typer.Option("--sort", metavar="", help="Sort on disk first.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Empty the folder first.")] = False,
+    json_lines: Json = False,
+) -> None:
+    """Group ordered Parquet files: one row per key with lists, streamed, never held, resumed after a kill."""
+    with terminal(context, is_json=json_lines) as screen:
+        from import_platform.cli import group as command
+
+        asked = command.Asked(pattern, by, order_by, out, columns, split or (), sort, overwrite)
+        command.run(screen, asked)
+
+
+@app.command()
 def query(
     context: typer.Context,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement that reads; - reads it from stdin.")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
@@ -15,6 +16,24 @@ def arrow_array(values: npt.NDArray[Any]) -> pa.Array:
     `pa.array(values)` looks for pandas first, and imports it where it is installed: 80 MB and half a second.
     """
     return pl.Series(values).to_arrow()
+
+
+def numpy_values(values: pa.Array) -> npt.NDArray[Any]:
+    """Numbers in place, dates and instants as the integers they are stored as; whatever stands where a value is null.
+
+    `values.to_numpy()` imports pandas where it is installed.
+    """
+    kind = "f" if pa.types.is_floating(values.type) else "u" if pa.types.is_unsigned_integer(values.type) else "i"
+    width = values.type.bit_width // 8
+    data = values.buffers()[1]
+    if data is None:
+        return np.empty(0, dtype=f"{kind}{width}")
+    return np.frombuffer(data, dtype=f"{kind}{width}", count=len(values), offset=values.offset * width)
+
+
+def numpy_mask(flags: pa.BooleanArray) -> npt.NDArray[np.bool_]:
+    """Booleans without nulls as a mask, in one copy."""
+    return numpy_values(flags.cast(pa.uint8())).view(np.bool_)
 
 
 def empty_table(schema: pa.Schema) -> pa.Table:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from import_platform.errors import ConfigError
 from import_platform.io.store import Store
+
+CODED_BYTES = 4
+"""A text column of fewer stored bytes a row is a dictionary and codes, which are five times quicker to read as such."""
 
 PROBED_ROWS = 64
 """Rows decoded to learn how wide those of a row group are, because dictionaries hide it from the footer."""
@@ -50,11 +54,22 @@ class ParquetFiles:
                     yield at, batch
                     at += batch.num_rows
 
+    def row_group(self, name: str, index: int, *, columns: Sequence[str], limit_bytes: int) -> Iterator[pa.RecordBatch]:
+        """The rows of one row group, some columns only, in batches as those of `batches`; same errors. Columns of few
+        values come as the dictionaries that they are stored as."""
+        with self._opened(name) as file:
+            rows = _batch_rows(file, index, limit_bytes, columns)
+            coded = _coded(file.metadata.row_group(index), columns)
+        with self._opened(name, dictionaries=coded) as file:
+            names = list(columns)
+            yield from file.iter_batches(batch_size=rows, row_groups=[index], columns=names, use_threads=False)
+
     @contextmanager
-    def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
+    def _opened(self, name: str, *, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+        options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
         try:
             with self._input(name) as source:
-                yield pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
+                yield pq.ParquetFile(source, read_dictionary=list(dictionaries) or None, **options)
         except (pa.ArrowException, OSError) as error:
             raise ConfigError(
                 "a file cannot be read as Parquet",
@@ -115,12 +130,27 @@ def _split(address: str) -> tuple[str, str]:
     return f"s3://{bucket}", path
 
 
-def _batch_rows(file: pq.ParquetFile, index: int, limit_bytes: int) -> int:
+def _coded(group: pq.RowGroupMetaData, columns: Sequence[str]) -> list[str]:
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    return [
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.path_in_schema in columns
+        and chunk.physical_type == "BYTE_ARRAY"
+        and "RLE_DICTIONARY" in chunk.encodings
+        and chunk.total_uncompressed_size < CODED_BYTES * group.num_rows
+    ]
+
+
+def _batch_rows(file: pq.ParquetFile, index: int, limit_bytes: int, columns: Sequence[str] | None = None) -> int:
     """Rows of the row group that decode to about the limit."""
     group = file.metadata.row_group(index)
-    width = max(group.total_byte_size / max(group.num_rows, 1), 1)
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    sizes = [c.total_uncompressed_size for c in chunks if columns is None or c.path_in_schema.split(".")[0] in columns]
+    width = max(sum(sizes) / max(group.num_rows, 1), 1)
     probed = max(1, min(PROBED_ROWS, int(limit_bytes / (2 * width))))
-    first = next(file.iter_batches(batch_size=probed, row_groups=[index]), None)
+    names = None if columns is None else list(columns)
+    first = next(file.iter_batches(batch_size=probed, row_groups=[index], columns=names), None)
     if first is not None and first.num_rows:
         width = max(width, first.nbytes / first.num_rows)
     return max(1, min(int(group.num_rows), int(limit_bytes / width)))

@@ -42,10 +42,9 @@ def check_order(
             cannot be read.
     """
     check = OrderCheck(tuple(columns))
-    types: dict[str, pa.DataType] = {}
+    check_columns(files, columns)  # in all files first: a mistake is told before an hour of reading
     groups = at_rest = largest = 0
-    for name in files.names:  # all of them first: a mistake is told before an hour of reading
-        _check_columns(name, files.schema(name), columns, types)
+    for name in files.names:
         footer = files.footer(name)
         sizes = [footer.row_group(index).total_byte_size for index in range(footer.num_row_groups)]
         groups += len(sizes)
@@ -63,6 +62,13 @@ def _compressed(group: pa.parquet.RowGroupMetaData) -> int:
     return sum(group.column(index).total_compressed_size for index in range(group.num_columns))
 
 
+def check_columns(files: ParquetFiles, columns: Sequence[str]) -> None:
+    """Raises ConfigError where a file lacks a column, has it in another type than the first, or cannot order by it."""
+    types: dict[str, pa.DataType] = {}
+    for name in files.names:
+        _check_columns(name, files.schema(name), columns, types)
+
+
 def _check_columns(file: str, schema: pa.Schema, columns: Sequence[str], types: dict[str, pa.DataType]) -> None:
     for column in columns:
         if schema.get_field_index(column) < 0:
@@ -72,7 +78,7 @@ def _check_columns(file: str, schema: pa.Schema, columns: Sequence[str], types: 
                 file=file,
                 column=column,
                 found=close,
-                remedy="Name columns of every file in --order-by.",
+                remedy="Name columns that every file has.",
             )
         found = schema.field(column).type
         plain = found.value_type if pa.types.is_dictionary(found) else found
