@@ -50,10 +50,14 @@ test: $(SETUP) ## everything check does, and every test
 bench: $(SETUP) ## our merge against its rivals (bench/README.md); BENCH=relayout: splits and the sensor; long
 	@$(BIN)/python -m bench.$(BENCH) $(BENCH_ARGS)
 
-lock: $(SETUP) ## solve requirements.lock anew from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --universal --python-version 3.11 --upgrade \
-	    --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links \
-	    --custom-compile-command "make lock" --quiet --output-file requirements.lock
+LOCKED := --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links \
+    --custom-compile-command "make lock" --quiet
+
+lock: $(SETUP) ## solve requirements.lock, and that of the image, anew from pyproject.toml
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --extra cluster $(LOCKED) \
+	    --universal --python-version 3.11 --upgrade --output-file requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra cluster --constraint requirements.lock $(LOCKED) \
+	    --python-version 3.12 --python-platform linux --output-file requirements.image.lock
 
 clean: ## remove .venv and every cache; the lake and Dagster's history stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
