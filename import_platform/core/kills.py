@@ -95,8 +95,6 @@ def _memory(facts: KillFacts) -> str | None:
     """What says that memory ran out, the surest first."""
     if "OOMKilled" in facts.pod_text:
         return "Kubernetes says OOMKilled"
-    if facts.error_class == "MemoryBudgetExceeded":
-        return "a step stopped itself before it outgrew its budget"
     killed = SIGKILL in (facts.worker_signal, facts.child_signal)
     ended = killed or facts.process_gone
     if ended and facts.oom_kills:
@@ -109,4 +107,6 @@ def _memory(facts: KillFacts) -> str | None:
         return f"{whose} was killed by signal 9{doubt}"
     if facts.process_gone and (facts.held_percent or 0) >= FULL_PERCENT and facts.oom_kills is None:
         return f"its process is gone, and held {facts.held_percent} % of its budget shortly before"
+    if facts.error_class == "MemoryBudgetExceeded":
+        return "a step stopped itself before it outgrew its budget"
     return None

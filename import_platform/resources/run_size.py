@@ -9,12 +9,16 @@ from typing import Any
 
 import dagster as dg
 
-from import_platform.core.budget import parse_bytes
+from import_platform.core.budget import MIB, MemoryBudget, parse_bytes
 from import_platform.core.run_size import KUBERNETES_TAG, MEMORY_TAG, kubernetes_config, largest, memory_class
 from import_platform.errors import ConfigError
+from import_platform.pipeline.repartition import predicted_peak_bytes
 from import_platform.resources.memory import default_bytes
 from import_platform.resources.naming import EXPECTED_MEMORY, asset_key
 from import_platform.resources.project import read_settings
+
+BASE_BYTES = 200 * MIB
+"""What a run's process holds before any work, imports above all."""
 
 
 def size_tags(instance: dg.DagsterInstance, source: str, tables: Collection[str]) -> dict[str, str]:
@@ -29,6 +33,17 @@ def size_tags(instance: dg.DagsterInstance, source: str, tables: Collection[str]
     expected = largest([*(each[0] for each in said), *unknown])
     budget_bytes = max((each[1] for each in said), default=0) or _setting_bytes()
     tags = {MEMORY_TAG: str(memory_class(expected, budget_bytes=budget_bytes or default_bytes()))}
+    if budget_bytes and in_kubernetes():
+        tags[KUBERNETES_TAG] = json.dumps(kubernetes_config(expected, budget_bytes=budget_bytes))
+    return tags
+
+
+def rewrite_tags() -> dict[str, str]:
+    """Tags of a run that rewrites leaves: its peak follows from its budget, whatever the leaf."""
+    budget_bytes = _setting_bytes()
+    total_bytes = budget_bytes or default_bytes()
+    expected = predicted_peak_bytes(MemoryBudget(total_bytes, BASE_BYTES))
+    tags = {MEMORY_TAG: str(memory_class(expected, budget_bytes=total_bytes))}
     if budget_bytes and in_kubernetes():
         tags[KUBERNETES_TAG] = json.dumps(kubernetes_config(expected, budget_bytes=budget_bytes))
     return tags

@@ -39,6 +39,7 @@ from import_platform.resources.naming import maintain_job, table_id
 from import_platform.resources.partition_keys import reconcile_keys
 from import_platform.resources.platform import PlatformResource
 from import_platform.resources.project import read_settings
+from import_platform.resources.run_size import rewrite_tags
 
 # Dagster itself passes this parameter whenever it binds resources to a sensor, and warns whoever starts it.
 warnings.filterwarnings(
@@ -282,7 +283,7 @@ class _Look:
             run_key=f"{watched.id}:{version}:{failures}.{times}:{layout:08x}",
             job_name=maintain_job(watched.source),
             run_config=run_config(watched),
-            tags={"import_platform/table": watched.id},
+            tags={"import_platform/table": watched.id, **rewrite_tags()},
         )
 
 

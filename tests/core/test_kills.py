@@ -18,6 +18,7 @@ from import_platform.core.relaunch import DEPLOYS_MAX, KILLS_MAX, Ended, relaunc
         (KillFacts(child_signal=9, oom_kills_before=2, oom_kills_after=2), "memory", "may have been a person"),
         (KillFacts(pod_text="container: OOMKilled, exit code 137"), "memory", "OOMKilled"),
         (KillFacts(error_class="MemoryBudgetExceeded"), "memory", "stopped itself"),
+        (KillFacts(child_signal=9, error_class="MemoryBudgetExceeded"), "memory", "was killed by signal 9"),
         (KillFacts(process_gone=True, oom_kills_before=0, oom_kills_after=1), "memory", "the kernel killed 1"),
         (KillFacts(process_gone=True, held_percent=95), "memory", "95 %"),
         (KillFacts(process_gone=True, held_percent=95, oom_kills_before=0, oom_kills_after=0), "deploy", "is gone"),

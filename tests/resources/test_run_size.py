@@ -10,7 +10,7 @@ import pytest
 from import_platform.core.budget import GIB, MIB
 from import_platform.core.run_size import KUBERNETES_TAG, MEMORY_TAG
 from import_platform.resources.naming import EXPECTED_MEMORY, asset_key
-from import_platform.resources.run_size import size_tags, step_tags
+from import_platform.resources.run_size import rewrite_tags, size_tags, step_tags
 
 
 @pytest.fixture
@@ -60,3 +60,14 @@ def test_where_nobody_ever_said_how_much_there_is_the_pod_is_left_to_the_chart(i
 def test_outside_of_kubernetes_no_step_carries_a_request(monkeypatch):
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     assert step_tags() == {}
+
+
+@pytest.mark.parametrize(("memory", "size"), [("512MiB", "large"), ("1GiB", "medium"), ("4GiB", "small")])
+def test_a_rewrite_takes_what_its_plan_says(monkeypatch, memory, size):
+    """More memory buys larger buffers, so the share falls slowly."""
+    monkeypatch.setenv("IMPORT_PLATFORM_MEMORY", memory)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert rewrite_tags() == {MEMORY_TAG: size}
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    memory = json.loads(rewrite_tags()[KUBERNETES_TAG])["container_config"]["resources"]
+    assert int(memory["requests"]["memory"][:-2]) <= int(memory["limits"]["memory"][:-2])
