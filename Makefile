@@ -12,12 +12,13 @@ PYTEST_ARGS ?=
 BENCH ?= merge
 BENCH_ARGS ?=
 DEMO_ARGS ?=
+SOAK_ARGS ?=
 SETUP := $(VENV)/.installed
 
-.PHONY: help setup demo ui check format lint test bench lock clean
+.PHONY: help setup demo ui check format lint test bench soak screenshots lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(SETUP) ## create .venv from requirements.lock and install the package into it
 
@@ -52,6 +53,12 @@ bench: $(SETUP) ## our merge against its rivals (bench/README.md); BENCH=relayou
 
 LOCKED := --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links \
     --custom-compile-command "make lock" --quiet
+
+soak: $(SETUP) ## 300 tables on minutely schedules beside the real daemon for ten minutes: nothing missed, grown or left over
+	@$(BIN)/python -m bench.soak $(SOAK_ARGS)
+
+screenshots: $(SETUP) ## make docs/images anew from the browser tests
+	@IMPORT_PLATFORM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/browser/test_pages.py
 
 lock: $(SETUP) ## solve requirements.lock, and that of the image, anew from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --extra cluster $(LOCKED) \
