@@ -200,9 +200,11 @@ def left_over(soak: Soak) -> dict[str, int]:
             time.sleep(5)
 
 
-def judged(soak: Soak, told: dict[str, list[dict[str, Any]]], seconds: float, left: dict[str, int]) -> dict[str, Any]:
+def judged(
+    soak: Soak, told: dict[str, list[dict[str, Any]]], *, until: float, seconds: float, left: dict[str, int]
+) -> dict[str, Any]:
     growth = {role: grown(samples, seconds) for role, samples in soak.sizes.items()}
-    gaps = {name: max((gap for gap in _gaps(each)), default=float("inf")) for name, each in told.items()}
+    gaps = {name: max(_gaps(each, until), default=float("inf")) for name, each in told.items()}
     late = [tick["endTimestamp"] - tick["timestamp"] for each in told.values() for tick in each if tick["endTimestamp"]]
     states: dict[str, int] = {}
     for tick in (tick for each in told.values() for tick in each):
@@ -223,11 +225,12 @@ def judged(soak: Soak, told: dict[str, list[dict[str, Any]]], seconds: float, le
     }  # fmt: skip
 
 
-def _gaps(each: list[dict[str, Any]]) -> Iterator[float]:
+def _gaps(each: list[dict[str, Any]], until: float) -> Iterator[float]:
+    """From tick to tick, and from the last one until nobody waited for another."""
     times = [tick["timestamp"] for tick in each]
     yield from (later - earlier for earlier, later in pairwise(times))
     if times:
-        yield time.time() - times[-1]
+        yield until - times[-1]
 
 
 def grown(samples: list[tuple[float, int]], seconds: float) -> dict[str, Any]:
@@ -251,9 +254,9 @@ def main() -> int:
         seconds = asked.minutes * 60
         with serving(soak) as server:
             watch(soak, server, seconds)
-            told = ticks(soak)
+            told, until = ticks(soak), time.time()
             stop_schedules(soak)
-            found = judged(soak, told, seconds, left_over(soak))
+            found = judged(soak, told, until=until, seconds=seconds, left=left_over(soak))
     print(json.dumps(found, indent=1))
     return 0 if all(found["kept"].values()) else 1
 
