@@ -83,7 +83,8 @@ def look_at(instance: dg.DagsterInstance, run: dg.DagsterRun, *, tables: Mapping
     mine = [each for each in holders if each.run_id == run.run_id]
     victims = [each for each in mine if not each.ended and not _lives(each)]
     stopped = {tables[step] for step in (*seen.crashed, *(e.step for e in seen.errors), *unfinished) if step in tables}
-    worked = _worked(holders, victims, stopped, seen) or [Worked(table, killed=True) for table in sorted(stopped)]
+    known = _worked(holders, victims, stopped, seen) if mine else []  # else it ran on another machine
+    worked = known or [Worked(table, killed=True) for table in sorted(stopped)]
     facts = KillFacts(
         worker_signal=seen.worker_signal,
         child_signal=seen.child_signal,
@@ -152,7 +153,8 @@ def _worked(holders: Iterable[Holder], victims: Sequence[Holder], stopped: Itera
     found: dict[str, Worked] = {}
     for each in sorted(holders, key=lambda holder: holder.held_bytes):
         until = each.seen_at if each.ended else float("inf")
-        if each.began_at <= seen.last_at and until >= min(begun) and _is_recent(each, seen.last_at):
+        near = each in victims or _is_recent(each, seen.last_at)
+        if near and each.began_at <= seen.last_at and until >= min(begun):
             killed = each in victims or (not victims and each.table in names)
             found[each.table] = Worked(
                 each.table, each.step, each.planned_bytes, each.granted_bytes, each.held_bytes, each.process, killed

@@ -192,6 +192,14 @@ def test_the_table_that_grew_is_blamed_though_its_neighbour_was_killed(instance,
     assert (hit.hit, hit.held_bytes, hit.granted_bytes) == (True, 900, 100)
 
 
+def test_what_this_machine_does_is_no_suspect_for_a_run_of_another_machine(instance, lake, home):
+    run = Run(instance).started(ORDERS)
+    ticket(home, "customers", run="a run of this machine", held=9000, ended=True)
+    run.engine("Run execution process was terminated by signal 9 (SIGKILL).").failed().react(lake)
+    [incident] = Incidents(lake).every()
+    assert (incident.table, list(incident.beside)) == ("orders", [])
+
+
 def test_a_step_that_ended_long_before_the_kill_is_no_suspect(instance, lake, home):
     run = Run(instance).started(ORDERS)
     early = ticket(home, "customers", held=5000, ended=True)
