@@ -8,6 +8,7 @@ from typing import Any
 from import_platform.assets.materialize import end_as_canceled, observer_of, translated
 from import_platform.assets.metadata import leaves_by_base
 from import_platform.assets.partitions import record_partitions
+from import_platform.assets.run_ledger import order_of
 from import_platform.core.budget import MemoryBudget
 from import_platform.core.convert import partition_from_text
 from import_platform.core.report import Observer, Status, SyncReport
@@ -16,8 +17,10 @@ from import_platform.errors import Interrupted
 from import_platform.pipeline.context import LakeTable, open_lake_table
 from import_platform.pipeline.convert import convert
 from import_platform.pipeline.inspect import TableStatus, table_status
+from import_platform.pipeline.ledger import Ran, keep_ledger, recorded
 from import_platform.pipeline.maintain import maintain_table
 from import_platform.pipeline.repartition import predicted_peak_bytes, repartition
+from import_platform.pipeline.run_notes import RunNotes
 from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import table_id
 from import_platform.resources.partition_keys import reconcile_keys
@@ -40,7 +43,7 @@ def maintain_in_step(
     """
     session, name = current_session(), table_id(source, declared.name)
     tag_run(context.instance, context.run)
-    with translated(context, session, name), stop_on_signals() as stop:
+    with translated(context, session, name, platform), stop_on_signals() as stop:
         lake = platform.lake()
         before = table_status(lake, source, declared.name)
         observer = observer_of(context, session)
@@ -49,8 +52,11 @@ def maintain_in_step(
             with platform.turns(source, declared.name, stop=stop, run_id=context.run.run_id) as (turns, budget):
                 turns.rewrite(predicted_peak_bytes(budget) - budget.base_bytes)
                 table = open_lake_table(lake, source, declared.name)
-                report = _rewritten(
-                    table, options, limit_bytes=limit_bytes, budget=budget, observer=observer, stop=stop
+                ran = Ran(lake, source, declared.name, observer, budget.total_bytes, order_of(context.run))
+                report = recorded(
+                    ran,
+                    RunNotes("convert" if options["to"] else options["task"]),
+                    lambda: _rewritten(table, options, limit_bytes, budget=budget, observer=observer, stop=stop),
                 )
         except Interrupted:  # while it waited for memory: nothing was begun
             session.interrupted = True
@@ -62,6 +68,8 @@ def maintain_in_step(
             limit_bytes = partition_max_bytes(declared)
             record_partitions(context, source, declared.name, before=before, after=after, limit_bytes=limit_bytes)
             _reconcile(context, source, declared.name, after, observer)
+        if options["task"] == COMPACT:
+            keep_ledger(ran)
         if stop() and report.status is Status.CHECKPOINTED:
             session.interrupted = True
             end_as_canceled(context)

@@ -6,23 +6,28 @@ The asset and the "sync now" job both end here, so a sync looks the same however
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import dagster as dg
 
 from import_platform.assets.failure import for_unexpected, retry_or_failure
-from import_platform.assets.metadata import added, asked_metadata, sync_metadata
+from import_platform.assets.metadata import added, asked_metadata, found_metadata, sync_metadata
 from import_platform.assets.partitions import record_partitions
+from import_platform.assets.run_ledger import fold_after_last, order_of
 from import_platform.core.repartition import RepartitionRecord
 from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import ImportPlatformError
+from import_platform.io.incidents import Incidents
+from import_platform.io.lake import Lake
 from import_platform.pipeline.context import TableContext
+from import_platform.pipeline.drop import drop_table, finish_drop
 from import_platform.pipeline.inspect import TableStatus, table_status
 from import_platform.pipeline.repartition import read_record
 from import_platform.pipeline.sync import backfill_table, sync_table
+from import_platform.pipeline.table_checks import Findings, Wanted, find
 from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import EXPECTED_MEMORY, STOPPED, table_id
 from import_platform.resources.platform import PlatformResource, SourceConfig, partition_max_bytes
@@ -32,10 +37,21 @@ from import_platform.resources.session import UNLIMITED_SECONDS, Session, curren
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What is asked of a step: the ranges of `keys` read again, or without keys a sync. `drop` deletes the table before
+    it. `wanted` is what its checks want to know."""
+
+    keys: Sequence[str] = ()
+    full_refresh: bool = False
+    drop: bool = False
+    wanted: Wanted = field(default_factory=Wanted)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a step hands to Dagster for the table as a whole; a status is None while the lake has no such table.
 
-    `record` says what repartitions found out, where a leaf is over the limit.
+    `record` says what repartitions found out, where a leaf is over the limit; `findings` what the table's checks saw.
     """
 
     report: SyncReport
@@ -44,6 +60,7 @@ class Outcome:
     metadata: dict[str, Any]
     partition_max_bytes: int
     record: RepartitionRecord | None = None
+    findings: Findings = field(default_factory=Findings)
 
 
 def materialize_table(
@@ -51,30 +68,31 @@ def materialize_table(
     platform: PlatformResource,
     config: SourceConfig,
     declared: DeclaredTable,
-    *,
-    keys: Sequence[str] = (),
-    full_refresh: bool = False,
+    reading: Reading,
 ) -> Outcome:
-    """Backfills the ranges of `keys`, or without keys syncs the table; then records partitions.
+    """Reads the table as asked, looks at what its checks want to know, and records partitions.
 
     `context` is that of an op or of an asset. Raises what Dagster understands: RetryRequested for what can heal by
     itself, Failure otherwise, DagsterExecutionInterruptedError when the run was asked to stop.
     """
     session, name = current_session(), table_id(config.name, declared.name)
     tag_run(context.instance, context.run)
-    with translated(context, session, name), stop_on_signals(session.stop) as stop:
+    with translated(context, session, name, platform), stop_on_signals(session.stop) as stop:
         lake, limit_bytes = platform.lake(), partition_max_bytes(declared)
         before = table_status(lake, config.name, declared.name)
         # A backfill that ended early would leave its partition shown as loaded; it holds up nothing but its own table.
-        limit = UNLIMITED_SECONDS if keys else session.max_run_seconds
+        limit = UNLIMITED_SECONDS if reading.keys else session.max_run_seconds
         observer, run = observer_of(context, session), context.run.run_id
-        with platform.table(config, declared, observer, stop=stop, max_run_seconds=limit, run_id=run) as table:
-            budget_bytes = table.budget.total_bytes
-            report = _work(table, keys, full_refresh=full_refresh)
+        troubled = Incidents(lake).of_table(config.name, declared.name)
+        with platform.table(config, declared, observer, stop=stop, max_run_seconds=limit, run_id=run) as opened:
+            table = replace(opened, order=order_of(context.run))
+            report = _work(table, reading)
+            findings = Findings() if stop() else find(table, report, reading.wanted, troubled=troubled)
             learned = _learned(table)
         after = table_status(lake, config.name, declared.name)
         session.reports[name] = report
         if after is not None:
+            keys = reading.keys
             record_partitions(
                 context, config.name, declared.name, before=before, after=after, limit_bytes=limit_bytes, skip=keys
             )
@@ -82,14 +100,20 @@ def materialize_table(
             session.interrupted = True
             end_as_canceled(context)
     metadata = sync_metadata(
-        report, before, after, budget_bytes=budget_bytes, limit_bytes=limit_bytes, cursor=declared.cursor
+        report, before, after, budget_bytes=table.budget.total_bytes, limit_bytes=limit_bytes, cursor=declared.cursor
     )
-    metadata |= learned
-    if after is not None and len(keys) == 1:
-        metadata |= asked_metadata(after, keys[0], limit_bytes=limit_bytes)
+    metadata |= learned | found_metadata(findings)
+    if after is not None and len(reading.keys) == 1:
+        metadata |= asked_metadata(after, reading.keys[0], limit_bytes=limit_bytes)
+    record = _record_where_over(lake, table, after, limit_bytes)
+    return Outcome(report, before, after, metadata, limit_bytes, record, findings)
+
+
+def _record_where_over(
+    lake: Lake, table: TableContext, after: TableStatus | None, limit_bytes: int
+) -> RepartitionRecord | None:
     over = after is not None and any(leaf.bytes > limit_bytes for leaf in after.leaves.values())
-    record = read_record(lake.store, lake.table_path(config.name, declared.name)) if over else None
-    return Outcome(report, before, after, metadata, limit_bytes, record)
+    return read_record(lake.store, lake.table_path(table.source_name, table.declared.name)) if over else None
 
 
 def _learned(table: TableContext) -> dict[str, Any]:
@@ -97,11 +121,14 @@ def _learned(table: TableContext) -> dict[str, Any]:
     return {EXPECTED_MEMORY: expected_bytes} if expected_bytes is not None else {}
 
 
-def _work(table: TableContext, keys: Sequence[str], *, full_refresh: bool) -> SyncReport:
-    if not keys:
-        return sync_table(table, full_refresh=full_refresh)
-    report = backfill_table(table, keys[0])
-    for key in keys[1:]:
+def _work(table: TableContext, reading: Reading) -> SyncReport:
+    if finish_drop(table.lake, table.source_name, table.declared.name) or reading.drop:
+        drop_table(table.lake, table.source_name, table.declared.name)
+        table.observer.note(table.table_id, "deleted; it is read anew")
+    if not reading.keys:
+        return sync_table(table, full_refresh=reading.full_refresh)
+    report = backfill_table(table, reading.keys[0])
+    for key in reading.keys[1:]:
         if report.status is not Status.CHECKPOINTED:
             report = added(report, backfill_table(table, key))
     return report
@@ -120,8 +147,9 @@ def observer_of(context: Any, session: Session) -> Observer:
 
 
 @contextmanager
-def translated(context: Any, session: Session, name: str) -> Iterator[None]:
-    """Turns errors into what Dagster acts on, and leaves the table's report with its caller either way."""
+def translated(context: Any, session: Session, name: str, platform: PlatformResource) -> Iterator[None]:
+    """Turns errors into what Dagster acts on, and leaves the table's report with its caller either way; after the last
+    table of the run the ledger is written."""
     try:
         yield
     except ImportPlatformError as error:
@@ -133,3 +161,6 @@ def translated(context: Any, session: Session, name: str) -> Iterator[None]:
         failure = for_unexpected(error)
         session.reports[name] = SyncReport(table=name, status=Status.FAILED, error=failure.description)
         raise failure from None
+    finally:
+        with suppress(ImportPlatformError):  # no lake is configured: the step has said so
+            fold_after_last(context, platform.lake(), observer_of(context, session), name)

@@ -15,8 +15,12 @@ from import_platform.core.layout import base_of, covers
 from import_platform.core.leaf_chart import described
 from import_platform.core.report import SyncReport
 from import_platform.core.table import DeclaredTable, NumberPartition, PartitionSpec, TimePartition
+from import_platform.io.incidents import Incident
 from import_platform.pipeline.inspect import LeafStatus, TableStatus
+from import_platform.pipeline.table_checks import Findings
 from import_platform.resources.snapshots import FoundTable
+
+ERROR_CHARS_MAX = 300
 
 _REPORTED = (
     "rows_read",
@@ -83,6 +87,28 @@ def sync_metadata(
             columns = ((field.name, str(field.type), field.nullable) for field in after.schema)
             metadata["dagster/column_schema"] = column_schema(columns, notes)
     return metadata
+
+
+def found_metadata(findings: Findings) -> dict[str, Any]:
+    """How the table stands to its source, as far as it was looked at."""
+    metadata: dict[str, Any] = {}
+    if findings.as_of is not None:
+        metadata["dagster/last_updated_timestamp"] = dg.MetadataValue.timestamp(findings.as_of)
+    if findings.lag_seconds is not None:
+        metadata["lag_seconds"] = findings.lag_seconds
+    if findings.counted is not None and findings.counted.source_rows is not None:
+        metadata["source_rows"] = findings.counted.source_rows
+    if findings.incident is not None:
+        metadata["last_incident"] = dg.MetadataValue.md(incident_text(findings.incident))
+    return metadata
+
+
+def incident_text(incident: Incident) -> str:
+    """A few lines of Markdown."""
+    end = f"closed {incident.resolved_at}" if incident.resolved_at else "still open"
+    times = f"met {incident.count} times since {incident.first_at}, {end}"
+    show = f"`import-platform incidents show {incident.number}`"
+    return f"**{incident.error_class}**, {times}\n\n{incident.error[:ERROR_CHARS_MAX]}\n\n{show}"
 
 
 def partition_metadata(

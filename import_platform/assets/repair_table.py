@@ -7,13 +7,16 @@ from typing import Any
 
 from import_platform.assets.materialize import end_as_canceled, observer_of, translated
 from import_platform.assets.partitions import record_partitions
+from import_platform.assets.run_ledger import order_of
 from import_platform.core.report import SyncReport
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import Interrupted
 from import_platform.pipeline.context import TableContext
 from import_platform.pipeline.inspect import table_status
+from import_platform.pipeline.ledger import Ran, recorded
 from import_platform.pipeline.reconcile import reconcile
 from import_platform.pipeline.replay import replay_rejected
+from import_platform.pipeline.run_notes import RunNotes
 from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import table_id
 from import_platform.resources.platform import PlatformResource, SourceConfig
@@ -38,15 +41,16 @@ def repair_in_step(
     """
     session, name = current_session(), table_id(config.name, declared.name)
     tag_run(context.instance, context.run)
-    with translated(context, session, name), stop_on_signals(session.stop) as stop:
+    with translated(context, session, name, platform), stop_on_signals(session.stop) as stop:
         lake = platform.lake()
         before = table_status(lake, config.name, declared.name)
         observer = observer_of(context, session)
         with platform.table(
             config, declared, observer=observer, stop=stop, max_run_seconds=UNLIMITED_SECONDS, run_id=context.run.run_id
         ) as table:
+            ran = Ran(lake, config.name, declared.name, observer, table.budget.total_bytes, order_of(context.run))
             try:
-                report = REPAIRS[options["task"]](table, options)
+                report = recorded(ran, RunNotes(options["task"]), lambda: REPAIRS[options["task"]](table, options))
             except Interrupted:
                 session.interrupted = True
                 end_as_canceled(context)

@@ -8,16 +8,19 @@ from datetime import timedelta
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
-from import_platform.assets.materialize import Outcome, materialize_table
+from import_platform.assets.materialize import Outcome, Reading, materialize_table
 from import_platform.core.table import (
     DeclaredTable,
     HashPartition,
+    Labels,
     NumberPartition,
     PartitionSpec,
     SyncMode,
     TimePartition,
 )
+from import_platform.pipeline.table_checks import Wanted
 from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, order_tags, partitions_def, pool
 from import_platform.resources.platform import PlatformResource, SourceConfig
 from import_platform.resources.run_size import step_tags
@@ -36,6 +39,7 @@ class TableConfig(dg.Config):
     """What one run may ask of a table."""
 
     full_refresh: bool = False
+    drop: bool = Field(False, description="Delete the table first, layout and columns included; then read it anew.")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Dressing:
 
     description: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    labels: Labels = field(default_factory=Labels)
+    wanted: Wanted = field(default_factory=Wanted)
     check_specs: Sequence[dg.AssetCheckSpec] = ()
     evaluate: Evaluate = lambda outcome: []
     stale_after: timedelta | None = None
@@ -61,10 +67,11 @@ def table_asset(config: SourceConfig, declared: DeclaredTable, dressing: Dressin
                 key,
                 description=dressing.description,
                 metadata=dressing.metadata,
-                group_name=config.name,
+                group_name=dressing.labels.group or config.name,
+                owners=list(dressing.labels.owners),
                 kinds={config.connection.kind, "deltalake"},
                 freshness_policy=freshness or None,
-                tags={SOURCE_TAG: config.name},
+                tags={**dressing.labels.tags, SOURCE_TAG: config.name},
             )
         ],
         partitions_def=partitions_def(config.name, declared.name),
@@ -76,9 +83,8 @@ def table_asset(config: SourceConfig, declared: DeclaredTable, dressing: Dressin
     def sync(
         context: dg.AssetExecutionContext, config: TableConfig, platform: PlatformResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
-        outcome = materialize_table(
-            context, platform, source, declared, keys=asked_keys(context), full_refresh=config.full_refresh
-        )
+        reading = Reading(asked_keys(context), config.full_refresh, config.drop, dressing.wanted)
+        outcome = materialize_table(context, platform, source, declared, reading)
         return dg.MaterializeResult(asset_key=key, metadata=outcome.metadata, check_results=dressing.evaluate(outcome))
 
     source = config
@@ -102,9 +108,11 @@ def description(config: SourceConfig, declared: DeclaredTable, *, table_url: str
     schedule = f"`{cron}` (UTC)" if cron else "none"
     name = declared.name if declared.name.isidentifier() else f'"{declared.name}"'
     now = f"[Sync this table now]({table_url}) or [all of {config.name}]({source_url})."
+    told = declared.labels.description or config.labels.description
     return "\n\n".join(
         [
-            f"{_COPIES[declared.sync]} of a {config.connection.kind} table.",
+            *([told] if told else []),
+            f"{_COPIES[declared.sync]} of the {config.connection.kind} table {declared.name}, source {config.name}.",
             f"Sync mode: {mode}. Primary key: {key}. Partitions: {layout(declared.partition)}. Schedule: {schedule}.",
             f"{now} *Materialize* loads partitions again from the source.",
             f"`import-platform query 'SELECT * FROM {config.name}.{name} LIMIT 10'`",  # noqa: S608  shown, never run

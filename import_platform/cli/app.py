@@ -79,7 +79,7 @@ def tables(
 
 
 @app.command()
-def sync(
+def sync(  # noqa: PLR0917  options are keywords on a command line
     context: typer.Context,
     selection: Annotated[
         list[str] | None,
@@ -88,6 +88,18 @@ def sync(
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", metavar="", help="Read every row again and swap the table in one step.")
     ] = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", metavar="", help="Delete the tables first; asks, unless --yes is given.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Answer yes to --drop.")] = False,
+    billable: Annotated[
+        bool | None,
+        typer.Option(
+            "--billable/--not-billable",
+            metavar="",
+            help="What the ledger says of who pays; left out, syncs are and --full-refresh is not.",
+        ),
+    ] = None,
     parallel: Annotated[
         int, typer.Option(metavar="TABLES", min=1, max=16, help="Tables at a time; they share the memory budget.")
     ] = 2,
@@ -97,7 +109,8 @@ def sync(
     with terminal(context, is_json=json_lines) as screen:
         from import_platform.cli import sync as command
 
-        command.run(screen, selection or [], full_refresh=full_refresh, parallel=parallel)
+        resync = command.Resync(full_refresh=full_refresh, drop=drop, is_sure=yes, billable=billable)
+        command.run(screen, selection or [], resync, parallel=parallel)
 
 
 @app.command()

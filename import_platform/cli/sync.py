@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import typer
 
 from import_platform.cli.progress import observing
 from import_platform.cli.summary import conclude, reporting_failure
@@ -10,23 +14,49 @@ from import_platform.cli.terminal import Terminal
 from import_platform.components.loading import Catalog, load_sources
 from import_platform.core.report import Observer, SyncReport
 from import_platform.demo.server import source_for_commands
-from import_platform.errors import Interrupted
+from import_platform.errors import ConfigError, Interrupted
 from import_platform.io.lake import Lake
-from import_platform.jobs.launch import launch_backfill, launch_sync
+from import_platform.jobs.launch import Order, launch_backfill, launch_sync
 from import_platform.jobs.repartition_launch import launch_maintenance
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import read_settings
 
 
-def run(screen: Terminal, selection: Sequence[str], *, full_refresh: bool, parallel: int) -> None:
-    """Brings the selected tables up to date, every declared one when nothing is selected."""
+@dataclass(frozen=True)
+class Resync:
+    """How the tables are read again, and who pays: None leaves that to the kind of run."""
+
+    full_refresh: bool = False
+    drop: bool = False
+    is_sure: bool = False
+    billable: bool | None = None
+
+
+def run(screen: Terminal, selection: Sequence[str], resync: Resync, *, parallel: int) -> None:
+    """Brings the selected tables up to date, every declared one when nothing is selected.
+
+    Raises ConfigError for a deletion that is not confirmed, or of tables that are not named.
+    """
+    if resync.drop:
+        _confirm_drop(selection, resync)
 
     def launch(observer: Observer) -> list[SyncReport]:
-        sources = load_sources()
-        return launch_sync(selection, sources=sources, full_refresh=full_refresh, observer=observer, parallel=parallel)
+        order = Order(full_refresh=resync.full_refresh, drop=resync.drop, billable=resync.billable)
+        return launch_sync(selection, sources=load_sources(), order=order, observer=observer, parallel=parallel)
 
     with source_for_commands(selection=selection):
         _launch(screen, ", ".join(selection), launch)
+
+
+def _confirm_drop(selection: Sequence[str], resync: Resync) -> None:
+    if not resync.full_refresh or not selection or not all("/" in word for word in selection):
+        raise ConfigError(
+            "--drop deletes named tables before a --full-refresh",
+            remedy="Write it like sync shop/orders --full-refresh --drop.",
+        )
+    question = f"Delete {', '.join(selection)} from the lake, and read it again from the source?"
+    if not resync.is_sure and not (sys.stdin.isatty() and typer.confirm(question, err=True)):
+        raise ConfigError("nothing was deleted", remedy="Confirm it, or give --yes.")
 
 
 def backfill(screen: Terminal, table: str, keys: Sequence[str]) -> None:

@@ -11,9 +11,7 @@ from typing import Annotated, Any, Literal
 from dagster._utils.schedules import is_valid_cron_schedule
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StrictBool,
     StrictStr,
@@ -21,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from import_platform.components.yaml_model import LabelledYaml, YamlModel
 from import_platform.core.budget import parse_bytes
 from import_platform.core.imported import TablePatterns
 from import_platform.core.table import (
@@ -41,24 +40,6 @@ from import_platform.sources.registry import check_connection_keys
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 HASH_LEAVES_MAX = 1 << 16
-
-
-def _flat_optionals(schema: dict[str, Any]) -> None:
-    """Says `type: [string, null]` instead of anyOf, so that a validator names the wrong value and not the
-    whole block.
-    """
-    for name, field in schema.get("properties", {}).items():
-        options = [option for option in field.get("anyOf", ()) if option != {"type": "null"}]
-        if len(options) == 1 and "type" in options[0]:
-            rest = {key: value for key, value in field.items() if key != "anyOf"}
-            schema["properties"][name] = rest | options[0] | {"type": [options[0]["type"], "null"]}
-            if "enum" in options[0]:
-                schema["properties"][name]["enum"] = [*options[0]["enum"], None]
-
-
-class _Yaml(BaseModel):
-    # Input is hidden because pydantic would otherwise quote whatever stands in the file, secrets included.
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra=_flat_optionals)
 
 
 def _source_name(name: str) -> str:
@@ -99,7 +80,7 @@ Column = Annotated[StrictStr, AfterValidator(_column)]
 Pattern = Annotated[StrictStr, Field(min_length=1)]
 
 
-class PartitionYaml(_Yaml):
+class PartitionYaml(YamlModel):
     """How rows are laid out in leaves: by time, by number, or by a hash of the key."""
 
     column: Column | None = Field(None, description="date, timestamp or integer column")
@@ -143,7 +124,7 @@ Partition = Annotated[
 ]
 
 
-class ColumnsYaml(_Yaml):
+class ColumnsYaml(YamlModel):
     """The columns to read: names, or patterns with * and ?. Keys and the cursor are read in any case."""
 
     include: Annotated[list[Column], Field(min_length=1)] | None = Field(None, description="only these")
@@ -159,7 +140,7 @@ def _variable(text: str) -> str:
     return text
 
 
-class OnSuccessYaml(_Yaml):
+class OnSuccessYaml(YamlModel):
     """Whom to tell when a sync has changed the table."""
 
     webhook: Annotated[StrictStr, AfterValidator(_variable)] = Field(
@@ -172,7 +153,7 @@ OnSuccess = Annotated[
 ]
 
 
-class TableYaml(_Yaml):
+class TableYaml(LabelledYaml):
     """One table. What is left out is chosen from what the source reveals; `import-platform tables SOURCE`
     explains it.
     """
@@ -219,6 +200,8 @@ class TableYaml(_Yaml):
             reconcile=self.reconcile,
             lookback=self.lookback,
             success_variable=variable_of(self.on_success.webhook) if self.on_success else None,
+            labels=self.labels(),
+            checks=self.check_settings(),
             choice=ColumnChoice(
                 tuple(self.columns.include) if self.columns and self.columns.include else None,
                 tuple(self.columns.exclude or ()) if self.columns else (),
@@ -242,7 +225,7 @@ def _connection(template: Any) -> Any:
     return template
 
 
-class SourceYaml(_Yaml):
+class SourceYaml(LabelledYaml):
     """A source of tables, imported into the lake as one partitioned asset each."""
 
     name: Annotated[StrictStr, AfterValidator(_source_name)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from import_platform.components.declaration import SourceYaml
 from import_platform.components.origin import Origin
 from import_platform.components.source_definitions import known_tables, source_definitions
 from import_platform.core.imported import TablePatterns
-from import_platform.core.table import DeclaredTable
+from import_platform.core.table import CheckSettings, DeclaredTable, Labels
 from import_platform.errors import ConfigError
 from import_platform.resources.connection import Connection
 from import_platform.resources.platform import SourceConfig
@@ -33,6 +33,8 @@ class ExternalSource(dg.Component, dg.Model, dg.Resolvable):
     reconcile: str | None = None
     tables: tuple[DeclaredTable, ...] | None = None
     patterns: TablePatterns | None = None
+    labels: Labels = Field(default_factory=Labels)
+    checks: CheckSettings = Field(default_factory=CheckSettings)
     _origin: Origin | None = PrivateAttr(default=None)
 
     @classmethod
@@ -53,11 +55,15 @@ class ExternalSource(dg.Component, dg.Model, dg.Resolvable):
             reconcile=model.reconcile,
             tables=tables,
             patterns=model.patterns(),
+            labels=model.labels(),
+            checks=model.check_settings(),
         )
 
     @property
     def config(self) -> SourceConfig:
-        return SourceConfig(self.name, self.connection, self.schedule, self.reconcile, self.patterns)
+        return SourceConfig(
+            self.name, self.connection, self.schedule, self.reconcile, self.patterns, self.labels, self.checks
+        )
 
     @property
     def origin(self) -> Origin | None:

@@ -14,13 +14,15 @@ from dagster._core.definitions.definitions_load_context import DefinitionsLoadCo
 from dagster._utils.warnings import suppress_dagster_warnings
 
 from import_platform.assets.maintain_table import maintain_in_step
-from import_platform.assets.materialize import Outcome, materialize_table
+from import_platform.assets.materialize import Outcome, Reading, materialize_table
 from import_platform.assets.metadata import found_schema
 from import_platform.assets.repair_table import REPAIRS, repair_in_step
 from import_platform.assets.table_asset import Dressing, description, table_asset
 from import_platform.checks import table_checks
 from import_platform.components.origin import Origin
 from import_platform.core.imported import imported_tables
+from import_platform.core.repartition import RepartitionRecord
+from import_platform.core.report import Status
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import ConfigError
 from import_platform.jobs.discovery import discovery_job, discovery_schedule
@@ -38,6 +40,9 @@ SPARE_TIME = timedelta(hours=1)
 """A table is stale after two of its schedule's longest pauses and this, so that one slow or skipped tick is no
 alarm.
 """
+
+COUNTING_KINDS = frozenset({"postgres", "mysql", "sqlite", "duckdb"})
+"""An API or a dlt resource would have to be read whole to be counted."""
 
 PLATFORM = PlatformResource()
 
@@ -64,7 +69,7 @@ def source_definitions(
             assets=[table_asset(config, table, _dressing(config, table, origin, snapshot)) for table in known],
             jobs=[
                 job,
-                sync_now(config, known, _sync_and_record(config)),
+                sync_now(config, known, _sync_and_record(config, snapshot)),
                 maintenance,
             ],
             schedules=[*sync_schedules(config, known, job), *reconcile_schedules(config, known, maintenance)],
@@ -96,7 +101,7 @@ def _dressing(config: SourceConfig, table: DeclaredTable, origin: Origin | None,
     metadata: dict[str, Any] = {"source": config.name, "source_kind": config.connection.kind}
     with suppress(ConfigError):  # no project says where the lake is
         metadata |= {"dagster/uri": f"{read_settings().lake_uri.rstrip('/')}/{'/'.join(key.path)}"}
-    metadata["dagster/table_name"] = f"{config.name}.{table.name}"
+    metadata |= {"dagster/table_name": f"{config.name}.{table.name}", "dagster/storage_kind": "deltalake"}
     found = snapshot.table(table.name) if snapshot else None
     if found is not None:
         metadata["dagster/column_schema"] = found_schema(found, table)
@@ -107,7 +112,7 @@ def _dressing(config: SourceConfig, table: DeclaredTable, origin: Origin | None,
         metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(
             code_references=[dg.LocalFileCodeReference(file_path=str(origin.path), line_number=line, label="defs.yaml")]
         )
-    cron = cron_of(config, table)
+    checks = _checks(config, table, snapshot)
     return Dressing(
         description=description(
             config,
@@ -116,33 +121,51 @@ def _dressing(config: SourceConfig, table: DeclaredTable, origin: Origin | None,
             source_url=sync_now_url(config.name, None),
         ),
         metadata=metadata,
-        check_specs=table_checks.specs(key),
-        evaluate=lambda outcome: _results(key, outcome),
+        labels=table.labels.over(config.labels),
+        wanted=checks.wanted,
+        check_specs=checks.specs(key),
+        evaluate=lambda outcome: [table_checks.as_result(verdict, key) for verdict in _judged(checks, outcome)],
+        stale_after=checks.stale_after,
+    )
+
+
+def _checks(config: SourceConfig, table: DeclaredTable, snapshot: Snapshot | None) -> table_checks.TableChecks:
+    """Those that can say something of this table, as far as is known without asking its source."""
+    found = snapshot.table(table.name) if snapshot else None
+    cron = cron_of(config, table)
+    return table_checks.checks_of(
+        table,
+        table.checks.over(config.checks),
         stale_after=2 * interval(cron, datetime.now(UTC)) + SPARE_TIME if cron else None,
+        has_key=bool(table.primary_key or found is None or found.primary_key),
+        counts=config.connection.kind in COUNTING_KINDS,
     )
 
 
-def _verdicts(outcome: Outcome) -> list[table_checks.Verdict]:
-    limit_bytes, record = outcome.partition_max_bytes, outcome.record
-    return table_checks.verdicts(
-        outcome.report, outcome.before, outcome.after, partition_max_bytes=limit_bytes, record=record
+def _judged(checks: table_checks.TableChecks, outcome: Outcome) -> list[table_checks.Verdict]:
+    """The verdicts on a sync; one that blocks makes its report a failed one."""
+    limit_bytes, record = outcome.partition_max_bytes, outcome.record or RepartitionRecord()
+    verdicts = checks.verdicts(
+        table_checks.Checked(outcome.report, outcome.before, outcome.after, limit_bytes, outcome.findings, record)
     )
+    wrong = table_checks.blocking_sentence(verdicts)
+    if wrong is not None:
+        outcome.report.status, outcome.report.error = Status.FAILED, wrong
+    return verdicts
 
 
-def _results(key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckResult]:
-    return [table_checks.as_result(verdict, key) for verdict in _verdicts(outcome)]
-
-
-def _sync_and_record(config: SourceConfig) -> Any:
+def _sync_and_record(config: SourceConfig, snapshot: Snapshot | None) -> Any:
     """What an op of the sync-now job does: the asset's own work, and as events what an asset would return."""
 
     def run_table(
         context: dg.OpExecutionContext, platform: PlatformResource, table: DeclaredTable, *, full_refresh: bool
     ) -> None:
-        outcome = materialize_table(context, platform, config, table, full_refresh=full_refresh)
+        checks = _checks(config, table, snapshot)
+        reading = Reading(full_refresh=full_refresh, wanted=checks.wanted)
+        outcome = materialize_table(context, platform, config, table, reading)
         key = asset_key(config.name, table.name)
         context.log_event(dg.AssetMaterialization(asset_key=key, metadata=outcome.metadata))
-        for verdict in _verdicts(outcome):
+        for verdict in _judged(checks, outcome):
             # Dagster handles this event, its annotation has not learned of it.
             context.log_event(table_checks.as_evaluation(verdict, key))  # type: ignore[arg-type]
 

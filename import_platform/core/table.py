@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import pyarrow as pa
@@ -144,6 +144,47 @@ class ColumnChoice:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """What Dagster shows of a table beside its data. `owners` are e-mail addresses or `team:name`."""
+
+    owners: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
+    description: str | None = None
+
+    def over(self, other: Labels) -> Labels:
+        """These, and where they say nothing those of the other; tags of both."""
+        return Labels(
+            self.owners or other.owners,
+            {**other.tags, **self.tags},
+            self.group or other.group,
+            self.description or other.description,
+        )
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """How a table is verified after every sync; None is the source's setting, and then the default.
+
+    `off` names checks that are not made. `row_tolerance` and `kept_share` are shares of 1, `fresh_within_seconds` the
+    age at which data is stale, `key_seconds` and `count_seconds` the time limits of looking at keys and of counting at
+    the source.
+    """
+
+    off: frozenset[str] | None = None
+    row_tolerance: float | None = None
+    kept_share: float | None = None
+    fresh_within_seconds: float | None = None
+    key_seconds: float | None = None
+    count_seconds: float | None = None
+
+    def over(self, other: CheckSettings) -> CheckSettings:
+        """These, and where they say nothing those of the other."""
+        mine = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(other, **mine)
+
+
+@dataclass(frozen=True)
 class DeclaredTable:
     """One table as its owner declared it in YAML; None means "choose for me".
 
@@ -169,6 +210,8 @@ class DeclaredTable:
     reconcile: str | None = None
     lookback: str | None = None
     success_variable: str | None = None
+    labels: Labels = field(default_factory=Labels)
+    checks: CheckSettings = field(default_factory=CheckSettings)
 
 
 @dataclass(frozen=True)

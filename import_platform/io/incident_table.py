@@ -14,7 +14,8 @@ from import_platform.io.ops_table import OpsTable
 DOCUMENTS = "_ops/incident_documents"
 _INSTANT = pa.timestamp("us", "UTC")
 INCIDENTS = pa.schema([
-    ("number", pa.int64()), ("source", pa.string()), ("table", pa.string()), ("error_class", pa.string()),
+    ("number", pa.int64()), ("source", pa.string()), ("table", pa.string()), ("about", pa.string()),
+    ("kind", pa.string()), ("action", pa.string()), ("run", pa.string()), ("error_class", pa.string()),
     ("error", pa.string()), ("is_fault", pa.bool_()), ("count", pa.int64()), ("first_at", _INSTANT),
     ("last_at", _INSTANT), ("resolved_at", _INSTANT), ("facts", pa.string()), ("document", pa.string()),
     ("changed_at", _INSTANT),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any, Self
@@ -30,6 +31,7 @@ from import_platform.jobs.source_pass import SourcePass, next_pass, shares
 from import_platform.resources.home import open_instance
 from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import (
+    BILLABLE_TAG,
     REPOSITORY_TAGS,
     asset_key,
     op_name,
@@ -48,11 +50,33 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The terminal shows progress and reports; Dagster's own lines are kept in the run's log."""
 
 
+@dataclass(frozen=True)
+class Order:
+    """How tables are to be synced. `billable` None leaves it to the kind of run who pays."""
+
+    full_refresh: bool = False
+    drop: bool = False
+    billable: bool | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {} if self.billable is None else {BILLABLE_TAG: str(self.billable).lower()}
+
+    def config(self, source: str, names: Sequence[str]) -> dict[str, Any]:
+        if not self.full_refresh:
+            return {}
+        asked = {"full_refresh": True} | ({"drop": True} if self.drop else {})
+        return {"ops": {op_name(source, name): {"config": asked} for name in names}}
+
+
+SYNC = Order()
+
+
 def launch_sync(
     selection: Sequence[str],
     *,
     sources: Declarations,
-    full_refresh: bool = False,
+    order: Order = SYNC,
     observer: Observer | None = None,
     wait_seconds: float = WAIT_SECONDS,
     parallel: int = 1,
@@ -73,7 +97,7 @@ def launch_sync(
     with _Launcher(observer, wait_seconds) as launcher:
         reports = [] if selection else [_failed(broken.name, str(broken.error)) for broken in sources.broken]
         for part in chosen:
-            reports += launcher.sync(part, full_refresh=full_refresh, parallel=parallel)
+            reports += launcher.sync(part, order, parallel=parallel)
             launcher.check_interrupted(reports)
     return reports
 
@@ -129,7 +153,7 @@ class _Launcher:
             error.report = reports
             raise error
 
-    def sync(self, part: Selected, *, full_refresh: bool, parallel: int) -> list[SyncReport]:
+    def sync(self, part: Selected, order: Order, *, parallel: int) -> list[SyncReport]:
         """Reports of the part's tables, in order; a source that cannot even be listed gives one report by its name."""
         source = part.source
         try:
@@ -137,13 +161,13 @@ class _Launcher:
         except ImportPlatformError as error:
             return [_failed(source.name, str(error))]
         names = part.tables or tuple(table.name for table in source.known_tables())
-        begun = self._pass(source, names) if part.tables is None and not full_refresh else None
+        begun = self._pass(source, names) if part.tables is None and not order.full_refresh else None
         done = begun.done if begun else frozenset[str]()
         busy = self._wait(source, [name for name in names if name not in done])
         free = [name for name in names if name not in busy and name not in done]
         if free:
             parts = shares(free, _sizes(source), parts=1 if source.config.connection.depths else parallel)
-            self._run_beside(source, parts, full_refresh=full_refresh, tags=begun.tags if begun else {})
+            self._run_beside(source, parts, order, tags=order.tags | dict(begun.tags if begun else {}))
         return [_done_before(source, name) if name in done else self._report(source, name, busy) for name in names]
 
     def _pass(self, source: DeclaredSource, names: Sequence[str]) -> SourcePass:
@@ -154,7 +178,7 @@ class _Launcher:
         return begun
 
     def _run_beside(
-        self, source: DeclaredSource, parts: Sequence[Sequence[str]], *, full_refresh: bool, tags: Mapping[str, str]
+        self, source: DeclaredSource, parts: Sequence[Sequence[str]], order: Order, *, tags: Mapping[str, str]
     ) -> None:
         """One run per part, in threads where there are several. Signals reach the main thread, which tells the others.
 
@@ -165,9 +189,8 @@ class _Launcher:
         problems: list[BaseException] = []
 
         def run(names: Sequence[str]) -> None:
-            ops = {op_name(source.name, name): {"config": {"full_refresh": full_refresh}} for name in names}
             try:
-                self._run(source, names, {"ops": ops} if full_refresh else {}, tags=tags, job=job)
+                self._run(source, names, order.config(source.name, names), tags=tags, job=job)
             except BaseException as error:  # noqa: BLE001  raised again below, in the thread of the caller
                 problems.append(error)
 

@@ -14,10 +14,10 @@ from typing import Any
 from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.core.run_record import CHUNKS_IN_COMMIT_MAX, ChunkRecord, RunOrder, RunRecord, is_billable
 from import_platform.core.state import Checkpoint
-from import_platform.errors import ImportPlatformError
+from import_platform.errors import ImportPlatformError, Interrupted
 from import_platform.io.commit_facts import commit_history, committing_for
 from import_platform.io.lake import Lake
-from import_platform.io.run_ledger import add_runs, fold, has_document, known_runs, put_run
+from import_platform.io.run_ledger import add_runs, fold, has_document, known_runs, put_run, tend
 from import_platform.pipeline.run_notes import RunNotes, held
 
 KILLED = "killed"
@@ -51,7 +51,8 @@ def recorded(ran: Ran, notes: RunNotes, work: Callable[[], SyncReport]) -> SyncR
             report = work()
         except ImportPlatformError as error:
             failed = error.report if isinstance(error.report, SyncReport) else SyncReport(f"{ran.source}/{ran.table}")
-            failed = replace(failed, status=Status.FAILED, error=str(error))
+            ended = Status.CHECKPOINTED if isinstance(error, Interrupted) else Status.FAILED
+            failed = replace(failed, status=ended, error=str(error))
             _put(ran, notes, failed, error_class=type(error).__name__)
             raise
         except Exception as error:  # its text may quote rows: only the class is written down
@@ -67,6 +68,12 @@ def recorded(ran: Ran, notes: RunNotes, work: Callable[[], SyncReport]) -> SyncR
 def fold_ledger(lake: Lake, observer: Observer) -> None:
     """Moves what ran into the ledger's tables; what hinders it is said and tried again with the next run."""
     _or_say(Ran(lake, "", "", observer, 0), lambda: fold(lake))
+
+
+def keep_ledger(ran: Ran) -> None:
+    """Adds what the ledger lacks of the table, and keeps its files few."""
+    _or_say(ran, lambda: rebuild(ran.lake, ran.source, ran.table))
+    _or_say(ran, lambda: tend(ran.lake))
 
 
 def rebuild(lake: Lake, source: str, table: str, *, versions: int | None = None) -> int:

@@ -19,6 +19,9 @@ REPOSITORY_TAGS = {REPOSITORY_LABEL_TAG: f"{SINGLETON_REPOSITORY_NAME}@{CODE_LOC
 """Without them the UI does not count a run as one of a job's, because nothing says which job of that name it was."""
 
 SOURCE_TAG = "import_platform/source"
+BILLABLE_TAG = "import_platform/billable"
+"""Of a run: `true` or `false` overrides what the ledger would say of who pays."""
+
 PASS_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_pass"
 PASS_TRY_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_pass_try"
 HOST_TAG = f"{HIDDEN_TAG_PREFIX}import_platform_host"

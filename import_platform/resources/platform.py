@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dagster as dg
 
@@ -12,7 +12,7 @@ from import_platform.core.budget import MemoryBudget
 from import_platform.core.imported import TablePatterns
 from import_platform.core.measures import tightened
 from import_platform.core.report import Observer
-from import_platform.core.table import DeclaredTable
+from import_platform.core.table import CheckSettings, DeclaredTable, Labels
 from import_platform.io.lake import Lake
 from import_platform.io.table_memory import read_memory
 from import_platform.pipeline.context import TableContext
@@ -29,7 +29,8 @@ from import_platform.sources.registry import open_source
 class SourceConfig:
     """A declared source as assets, jobs and checks know it; nothing in it needs the source or a secret.
 
-    `patterns` choose tables among those that discovery finds; None where every table is declared by name.
+    `patterns` choose tables among those that discovery finds; None where every table is declared by name. `labels` and
+    `checks` are those of tables that say nothing themselves.
     """
 
     name: str
@@ -37,6 +38,8 @@ class SourceConfig:
     schedule: str | None = None
     reconcile: str | None = None
     patterns: TablePatterns | None = None
+    labels: Labels = field(default_factory=Labels)
+    checks: CheckSettings = field(default_factory=CheckSettings)
 
 
 def partition_max_bytes(declared: DeclaredTable) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from import_platform.core.report import Status
 from import_platform.errors import ConfigError, Interrupted
-from import_platform.jobs.launch import launch_backfill, launch_sync
+from import_platform.jobs.launch import Order, launch_backfill, launch_sync
 from import_platform.resources.naming import PROCESS_TAG
 from tests.dagster_project import SHOP, WHOLE_SHOP
 
@@ -127,7 +127,7 @@ def test_a_full_refresh_of_an_incremental_table_forgets_what_the_source_deleted(
     project.sql("delete from orders where id < 100")
     _sync(project, "shop/orders")
     assert _rows(project, "orders") == 400
-    [report] = _sync(project, "shop/orders", full_refresh=True)
+    [report] = _sync(project, "shop/orders", order=Order(full_refresh=True))
     assert (report.status, _rows(project, "orders")) == (Status.DONE, 300)
 
 
@@ -201,11 +201,11 @@ def test_progress_reaches_the_caller_and_the_terminal_stays_quiet(project, capfd
 
 
 def test_a_signal_between_two_tables_is_an_interruption_too(project, monkeypatch):
-    def killed(outcome):
+    def killed(checks, outcome):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)  # never: the handler raises at once
 
-    monkeypatch.setattr("import_platform.components.source_definitions._verdicts", killed)
+    monkeypatch.setattr("import_platform.components.source_definitions._judged", killed)
     with pytest.raises(Interrupted) as raised:
         _sync(project, "shop")
     assert {r.table for r in raised.value.report} == {"shop/orders", "shop/customers"}
