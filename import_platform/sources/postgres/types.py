@@ -1,22 +1,29 @@
-"""What each PostgreSQL type becomes in the lake: one rule per type, the expression that reads it, and its order as a
-key.
+"""What each PostgreSQL type becomes in the lake: one rule per type, the expression that reads it, and its order as key.
 
-smallint, integer, bigint      int16, int32, int64
-real, double precision         float, double; NaN and infinity are kept
-numeric(p,s), p <= 38          decimal(p,s), exact (s > p gives decimal(s,s), s < 0 gives decimal(p-s,0)); NaN is
-rejected numeric                        decimal(38,18); more digits, NaN and infinity are rejected rows numeric(p,s), p
-> 38           string of the exact digits money                          decimal(22,3) boolean
-bool text, varchar, citext, name    string char(n)                        string without trailing blanks, as
-PostgreSQL's own cast to text uuid                           string, canonical lower case json, jsonb
-string, as PostgreSQL prints it arrays, composites             string of JSON enums, ranges, inet, geometric, tsvector,
-bit, xml and every type not named here   string by PostgreSQL's cast to text interval                       string, ISO
-8601 duration (`P1DT2H`, signs per part) date                           date32; infinity and dates beyond are clamped to
-0001-01-01 and 9999-12-31 time, timetz                   string `12:34:56.789`: Delta has no time of day timestamp,
-timestamptz         timestamp[us, UTC], a naive one taken as UTC; infinity and beyond are clamped to
-                               0001-01-01T00:00:00 and 9999-12-31T23:59:59.999999, which keeps the order
-bytea                          binary
-oid, xid, cid                  int64
-domains                        as the type they are made of
+smallint, integer, bigint            int16, int32, int64
+real, double precision               float, double; NaN and infinity are kept
+numeric(p,s), p <= 38                decimal(p,s), exact (s > p gives decimal(s,s), s < 0 decimal(p-s,0)); NaN is
+                                     rejected
+numeric                              decimal(38,18); more digits, NaN and infinity are rejected rows
+numeric(p,s), p > 38                 string of the exact digits
+money                                decimal(22,3)
+boolean                              bool
+text, varchar, citext, name          string
+char(n)                              string without trailing blanks, as PostgreSQL's own cast to text
+uuid                                 string, canonical lower case
+json, jsonb                          string, as PostgreSQL prints it
+arrays, composites                   string of JSON
+enums, ranges, inet, geometric,      string by PostgreSQL's cast to text
+  tsvector, bit, xml and every type
+  not named here
+interval                             string, ISO 8601 duration (`P1DT2H`, signs per part)
+date                                 date32; infinity and dates beyond are clamped to 0001-01-01 and 9999-12-31
+time, timetz                         string `12:34:56.789`: Delta has no time of day
+timestamp, timestamptz               timestamp[us, UTC], a naive one taken as UTC; infinity and beyond are clamped
+                                     to 0001-01-01T00:00:00 and 9999-12-31T23:59:59.999999, which keeps the order
+bytea                                binary
+oid, xid, cid                        int64
+domains                              as the type they are made of
 """
 
 from __future__ import annotations
