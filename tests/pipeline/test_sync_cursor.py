@@ -7,8 +7,8 @@ import pytest
 
 from import_platform.core.report import Status
 from import_platform.core.table import HashPartition, SyncMode
-from import_platform.errors import ConfigError
-from tests.pipeline.synced_table import EPOCH, replaced, rows, without
+from import_platform.errors import ConfigError, Overtaken
+from tests.pipeline.synced_table import EPOCH, PAGE_BY_PAGE, replaced, rows, without
 
 US = pa.timestamp("us", "UTC")
 
@@ -203,4 +203,25 @@ def test_a_merged_table_whose_state_was_deleted_is_read_again(synced):
     table.sync()
     table.lake.store.remove_folder("_staging")
     table.sync(pa.concat_tables([table.source.rows, at(2, [8])]))
+    assert table.matches()
+
+
+def test_a_swap_over_a_sync_that_ran_meanwhile_takes_back_nothing_of_what_that_brought(synced):
+    """The full refresh has read the old versions; the cursor is already past the new ones."""
+    table = synced(rows(range(500)), page_rows=50, budget=PAGE_BY_PAGE, settled=True)
+    table.sync()
+    pages = []
+
+    def meanwhile(page):
+        pages.append(page)
+        if len(pages) == 4:
+            table.sync(replaced(table.source.rows, rows([1, 499, 600], day=5, text="new")))
+
+    table.source.on_page = meanwhile
+    with pytest.raises(Overtaken):
+        table.sync(full_refresh=True)
+    table.source.on_page = None
+    assert table.matches()
+    table.sync(full_refresh=True)
+    table.sync()
     assert table.matches()
