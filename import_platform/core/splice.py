@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from import_platform.core.arrow import arrow_array
 
-Positions = np.ndarray[Any, np.dtype[np.int64]]
+Positions = np.ndarray[Any, np.dtype[np.signedinteger[Any]]]
+"""Of rows, ascending; of 32 bits where there are as many as rows in a large flush."""
+
 NONE: Positions = np.empty(0, np.int64)
 
 RUN_BYTES = 256 << 10

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from import_platform.core.arrow import arrow_array
 from import_platform.core.lattice import widened
 from import_platform.core.schema import stored_schema
+from import_platform.core.splice import Positions
 from import_platform.core.table import PARTITION_COLUMN
 from import_platform.io.encoding import Encodings
 from import_platform.io.statistics import statistics_json
@@ -235,7 +235,7 @@ def _group_batches(
             yield from slices(conform(batch, stored_schema(batch.schema)), limit_bytes * 2)
 
 
-def without_rows(batch: pa.RecordBatch, at: int, gone: np.ndarray[Any, np.dtype[np.int64]]) -> pa.RecordBatch:
+def without_rows(batch: pa.RecordBatch, at: int, gone: Positions) -> pa.RecordBatch:
     """The batch, whose first row has position `at`, without the rows at the sorted positions `gone`."""
     low, high = np.searchsorted(gone, [at, at + batch.num_rows])
     if low == high:

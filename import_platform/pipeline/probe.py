@@ -36,7 +36,8 @@ class Hits:
 class Probe:
     """Looks for the keys of one flush in files, in each only once.
 
-    Memory: a pass of keys; per worker a batch of key columns; eight bytes per row found.
+    Memory: a pass of keys; per worker a batch of key columns; eight bytes per row found, four where it takes
+    passes.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Probe:
                     positions[path].append(hits.found.positions.astype(np.int32))
                     updated[path] += hits.updated_rows
         for path in paths:
-            every = np.concatenate(positions.pop(path)).astype(np.int64)
+            every = np.concatenate(positions.pop(path))  # 32 bits still: there are as many as rows in the flush
             every.sort()
             self._known[path] = Hits(Replaced(every, NONE), updated[path])
 
