@@ -73,8 +73,8 @@ class _Demo:
         return bool(lines) and all(line["status"] in ("done", "unchanged") for line in lines)
 
 
-def run_rest_demo(console: Console) -> int:
-    """0 when every table equals the API after each step, else 1.
+def run_rest_demo(console: Console, *, base: Path | None = None) -> int:
+    """In `base`, else in the project's `.import_platform`. 0 when every table equals the API after each step, else 1.
 
     Raises:
         ConfigError: this is no checkout, so there is no server to ask.
@@ -82,7 +82,7 @@ def run_rest_demo(console: Console) -> int:
     root = project_root(Path.cwd())
     if root is None or not (root / "tests" / "sources" / "rest" / "fake_stripe.py").is_file():
         raise ConfigError("the API of this demo is in a checkout only", remedy="Run it there, or without --rest.")
-    folder = demo_place().base / "demo-rest"
+    folder = (base or demo_place().base) / "demo-rest"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "defs" / "pay").mkdir(parents=True)
     (folder / "defs" / "pay" / "defs.yaml").write_text(_DEFS_YAML, "utf-8")
@@ -99,15 +99,21 @@ def run_rest_demo(console: Console) -> int:
 
 
 def _run(demo: _Demo, folder: Path) -> bool:
-    demo.console.print(f"[bold]import_platform demo --rest[/]: an API at {demo.url}, 100 rows a page")
+    demo.console.print(
+        f"[bold]import_platform demo --rest[/]: a server at {demo.url} that behaves like Stripe: customers, invoices, "
+        "and the line items of each invoice, 100 rows a page"
+    )
     demo.console.print("1. a first sync, killed (kill -9) half-way through its requests")
     child = demo.start()
     while child.poll() is None and demo.facts()["asked"] < 700:
         time.sleep(0.05)
     child.kill()
     child.communicate()
-    demo.console.print(f"2. the same again ({demo.facts()['asked']:,} requests were made until the kill)")
-    passed = demo.sync() and _same(demo, folder)
+    until_kill = demo.facts()["asked"]
+    demo.console.print(f"2. the same again: {until_kill:,} requests were made until the kill")
+    passed = demo.sync()
+    demo.console.print(f"  {demo.facts()['asked'] - until_kill:,} requests more: what is stored is not asked for again")
+    passed = _same(demo, folder) and passed
     demo.console.print("3. invoices lose and get line items, customers change, one is deleted; then a sync")
     demo.change()
     before = demo.facts()["asked"]
@@ -115,6 +121,10 @@ def _run(demo: _Demo, folder: Path) -> bool:
     demo.console.print(
         f"  {demo.facts()['asked'] - before:,} requests: events, and line items of changed invoices only"
     )
+    demo.console.print(f"The source's whole declaration: {folder / 'defs' / 'pay' / 'defs.yaml'}", soft_wrap=True)
+    demo.console.print(f"The lake: {folder / 'lake'}; to ask it, from this folder:", soft_wrap=True)
+    ask = "SELECT count(*), sum(amount_due) FROM pay.invoices"
+    demo.console.print(f'  IMPORT_PLATFORM_LAKE={folder / "lake"} import-platform query "{ask}"', soft_wrap=True)
     return passed
 
 

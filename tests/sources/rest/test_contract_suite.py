@@ -9,6 +9,8 @@ import pytest
 
 from import_platform.sources.rest.contract import checks, suite
 from import_platform.sources.rest.contract.suite import REPLAY, Outcome, run_contract
+from import_platform.sources.rest.declaration import parse
+from import_platform.sources.rest.shipped import expand
 from tests.sources.rest.test_paginators import PAGINATORS
 
 
@@ -54,14 +56,9 @@ def test_every_paginator_is_played_as_it_is_declared(style: str) -> None:
     assert [(each.check, each.sentence) for each in outcomes if not each.passed] == []
 
 
-SHIPPED: list[tuple[dict[str, Any], str]] = [
-    ({"kind": "stripe", "api_key": "sk"}, "invoices"),
-    ({"kind": "stripe", "api_key": "sk"}, "events"),
-    ({"kind": "stripe", "api_key": "sk"}, "invoice_line_items"),
-    ({"kind": "github", "token": "t", "owner": "o", "repository": "r"}, "issues"),
-    ({"kind": "github", "token": "t", "owner": "o", "repository": "r"}, "pulls"),
-    ({"kind": "github", "token": "t", "owner": "o", "repository": "r"}, "issue_comments"),
-]
+STRIPE = {"kind": "stripe", "api_key": "sk"}
+GITHUB = {"kind": "github", "token": "t", "owner": "o", "repository": "r"}
+SHIPPED = [(said, each.name) for said in (STRIPE, GITHUB) for each in parse(expand(said)).resources]
 
 
 @pytest.mark.usefixtures("no_waiting")
@@ -100,8 +97,7 @@ def test_rows_follow_the_cursor_that_is_declared(endpoint: dict[str, Any]) -> No
 
 @pytest.mark.usefixtures("no_waiting")
 def test_a_declaration_that_would_import_one_page_of_many_fails() -> None:
-    said = declared("page_number")
-    said["resources"][0]["endpoint"]["paginator"] |= {"maximum_page": 2}
+    said = declared("page_number", endpoint={"paginator": {**PAGINATORS["page_number"][1], "maximum_page": 2}})
     failed = {each.check for each in run_contract(said, "things") if each.passed is False}
     assert "every_row_comes_once_and_in_the_apis_order" in failed
 
