@@ -27,6 +27,9 @@ RUN, RUN_KIND, BEGUN, BILLABLE, ATTEMPT, ROWS, CHUNKS = (
 LOOK_BACK_VERSIONS = 20
 """A run that goes on from another looks so far back for what that one left unrecorded."""
 
+REBUILD_VERSIONS = 2000
+"""Maintenance looks at so many commits of a table, one small object each: three weeks of four an hour."""
+
 _TOLD = {f.name for f in fields(RunRecord)} & {f.name for f in fields(SyncReport)} - {"table", "status", "error"}
 
 
@@ -72,7 +75,7 @@ def fold_ledger(lake: Lake, observer: Observer) -> None:
 
 def keep_ledger(ran: Ran) -> None:
     """Adds what the ledger lacks of the table, and keeps its files few."""
-    _or_say(ran, lambda: rebuild(ran.lake, ran.source, ran.table))
+    _or_say(ran, lambda: rebuild(ran.lake, ran.source, ran.table, versions=REBUILD_VERSIONS))
     _or_say(ran, lambda: tend(ran.lake))
 
 

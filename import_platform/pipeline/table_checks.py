@@ -13,6 +13,7 @@ from import_platform.core.cursor import decode
 from import_platform.core.drift import Drift, drift
 from import_platform.core.layout import EVERYTHING
 from import_platform.core.report import Status, SyncReport
+from import_platform.core.state import AttemptKind
 from import_platform.core.table import CheckSettings, SyncMode
 from import_platform.errors import ImportPlatformError
 from import_platform.io.incidents import Incident, Incidents
@@ -79,7 +80,8 @@ def _looked(
     now = datetime.now(UTC)
     columns = context.notes.source_columns
     state = replace(known, columns=columns or known.columns)
-    if report.status in (Status.DONE, Status.UNCHANGED):
+    # A backfill brings one range up to date, not the table.
+    if report.status in (Status.DONE, Status.UNCHANGED) and context.notes.kind != AttemptKind.BACKFILL:
         state = replace(state, complete_at=context.notes.begun_at)
     keys, settings = None, wanted.settings
     if KEY_IS_UNIQUE in wanted.names:
@@ -143,7 +145,7 @@ def _counted(context: TableContext, state: CheckState, seconds: float, now: date
 def _lag_seconds(context: TableContext, report: SyncReport) -> float | None:
     spec, attempt = context.notes.spec, context.notes.attempt
     column = spec.info.column(spec.cursor) if spec is not None and spec.cursor is not None else None
-    if column is None or report.cursor_value is None:
+    if column is None or report.cursor_value is None or context.notes.kind == AttemptKind.BACKFILL:
         return None
     here = decode(report.cursor_value, column.type)
     there = here if attempt is None or attempt.ceiling is None else decode(attempt.ceiling, column.type)
