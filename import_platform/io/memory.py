@@ -65,6 +65,11 @@ def release_unused() -> None:
     """Gives freed memory back to the system, so that the next measurement and the next step start low."""
     gc.collect()
     pa.default_memory_pool().release_unused()
+    trim()
+
+
+def trim() -> None:
+    """Gives back what lies free between what malloc's arenas hold; takes some milliseconds."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

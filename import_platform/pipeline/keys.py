@@ -26,9 +26,9 @@ ROW_BYTES = 24
 """What is remembered of every row of a flush while it is written: its old version's position, sorted and unsorted, its
 number or a mark, and what cutting them by file takes."""
 
-COPIES = 4
-"""Of the keys of one pass: as read, as joined to one frame, and what sorting, hashing and joining them take (measured
-with UUIDs; Polars keeps what it frees for a while)."""
+COPIES = 6
+"""Of the keys of one pass: as read, as joined to one frame, what sorting and hashing them takes, and the tables that two
+workers join them by (measured with UUIDs and with 20 M numbers; Polars keeps what it frees for a while)."""
 
 
 @dataclass(frozen=True)

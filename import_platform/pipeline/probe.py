@@ -92,6 +92,7 @@ class Probe:
                 for path, hits in zip(paths, look, strict=True):
                     positions[path].append(hits.found.positions.astype(np.int32))
                     updated[path] += hits.updated_rows
+                del keys, look, hits  # the next pass is made before it takes their place
         for path in paths:
             every = np.concatenate(positions.pop(path))  # 32 bits still: there are as many as rows in the flush
             every.sort()
