@@ -13,8 +13,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from import_platform.core.table import PARTITION_COLUMN
+from import_platform.io.duckdb_lake import extension_path
 from import_platform.io.lake import Lake
-from import_platform.io.query import extension_path
 
 _MEMORY = "512MB"
 _BATCH_ROWS = 65_536

@@ -9,13 +9,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import duckdb
-from botocore.session import get_session  # type: ignore[import-untyped]
 
 from import_platform.core.names import unescape
 from import_platform.errors import (
@@ -26,6 +24,7 @@ from import_platform.errors import (
     MemoryBudgetExceeded,
     StoreUnavailable,
 )
+from import_platform.io.duckdb_lake import CLOSED, literal, load_extensions
 from import_platform.io.store import Store
 
 FETCH_ROWS = 1000
@@ -87,10 +86,7 @@ class LakeSql:
         self._connection = duckdb.connect(
             ":memory:",
             config={
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-                "allow_persistent_secrets": "false",
-                "python_enable_replacements": "false",
+                **CLOSED,
                 "memory_limit": f"{memory_bytes}B",
                 "threads": str(threads),
                 "temp_directory": str(self._spill),
@@ -139,22 +135,6 @@ class LakeSql:
                 return
             yield from rows
 
-    def _load_extensions(self) -> None:
-        self._has_extensions = True
-        # From the wheels by path: INSTALL would go to the network.
-        for name in ("delta",) if self._store.is_local else ("httpfs", "delta"):
-            self._connection.execute(f"LOAD {_literal(str(extension_path(name)))}")
-        if not self._store.is_local:
-            try:
-                self._connection.execute(_secret_sql(self._store.uri, self._store.storage_options))
-            except duckdb.Error:
-                # DuckDB quotes the statement, and with it the secret key, in its message: drop it.
-                raise ConfigError(
-                    "the lake's credentials were not accepted by DuckDB",
-                    lake=self._store.uri,
-                    remedy="Check the AWS_* variables.",
-                ) from None
-
     def _single(self, sql: str) -> str:
         """The one statement to look into; of an EXPLAIN what it explains."""
         statements = self._connection.extract_statements(sql)
@@ -200,11 +180,12 @@ class LakeSql:
         if not inner or next(self._store.entries(f"{path}/_delta_log"), None) is None:
             return
         if not self._has_extensions:
-            self._load_extensions()
+            self._has_extensions = True
+            load_extensions(self._connection, self._store)
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(source)}")
         self._connection.execute(
             f"CREATE OR REPLACE VIEW {_identifier(source)}.{_identifier(table)} AS "
-            f"SELECT * FROM delta_scan({_literal(f'{self._store.uri}/{path}')})"
+            f"SELECT * FROM delta_scan({literal(f'{self._store.uri}/{path}')})"
         )
 
     def _source_folders(self) -> dict[str, str]:
@@ -226,7 +207,7 @@ class LakeSql:
 
     def _lock(self) -> None:
         self._locked = True
-        self._connection.execute(f"SET allowed_directories = [{_literal(self._store.uri + '/')}]")
+        self._connection.execute(f"SET allowed_directories = [{literal(self._store.uri + '/')}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 
@@ -254,51 +235,6 @@ class LakeSql:
         if isinstance(error, (duckdb.IOException, duckdb.HTTPException)):
             return StoreUnavailable("the lake did not answer the query", reason=reason, remedy="Try again.")
         return ConfigError("the SQL is not right", reason=reason, remedy="Correct the statement.")
-
-
-def extension_path(name: str) -> Path:
-    """Where the wheel `duckdb-extension-<name>` keeps the binary for the installed DuckDB.
-
-    Raises:
-        ConfigError: it is not installed, or for another DuckDB.
-    """
-    package = find_spec(f"duckdb_extension_{name}")
-    folders = list(package.submodule_search_locations or []) if package else []
-    for folder in folders:
-        path = Path(folder) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
-        if path.is_file():
-            return path
-    raise ConfigError(
-        "a DuckDB extension is missing",
-        extension=name,
-        duckdb=duckdb.__version__,
-        remedy=f"Install duckdb-extension-{name}=={duckdb.__version__}.",
-    )
-
-
-def _secret_sql(uri: str, options: Mapping[str, str]) -> str:
-    """DuckDB's own S3 secret; without keys in the environment those that botocore finds (profile, role, instance)."""
-    key, secret = options.get("AWS_ACCESS_KEY_ID"), options.get("AWS_SECRET_ACCESS_KEY")
-    token = options.get("AWS_SESSION_TOKEN")
-    if key is None:
-        found = get_session().get_credentials()
-        frozen = found.get_frozen_credentials() if found else None
-        key, secret, token = (frozen.access_key, frozen.secret_key, frozen.token) if frozen else (None, None, None)
-    endpoint = options.get("AWS_ENDPOINT_URL", "")
-    virtual_host = options.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() in ("true", "1")
-    settings = {
-        "key_id": key,
-        "secret": secret,
-        "session_token": token,
-        "region": options.get("AWS_REGION"),
-        "endpoint": endpoint.split("://")[-1].rstrip("/"),
-        "url_style": "path" if endpoint and not virtual_host else None,
-        "scope": uri,
-    }
-    pairs = [f"{name} {_literal(value)}" for name, value in settings.items() if value]
-    if endpoint.startswith("http://"):
-        pairs.append("use_ssl false")
-    return f"CREATE SECRET lake (TYPE s3, {', '.join(pairs)})"
 
 
 def _folders(store: Store, parent: str) -> dict[str, str]:
@@ -339,10 +275,6 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             pending.extend(node.values())
         elif isinstance(node, list):
             pending.extend(node)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _identifier(name: str) -> str:

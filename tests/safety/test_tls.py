@@ -8,7 +8,7 @@ import requests
 
 from import_platform.errors import ImportPlatformError, SourceRejected, StoreUnavailable
 from import_platform.io.delta import DeltaLog
-from import_platform.io.query import extension_path
+from import_platform.io.duckdb_lake import extension_path
 from import_platform.io.store import Store
 from import_platform.sources.registry import open_source
 from tests.safety.untrusted_server import untrusted_server
