@@ -27,8 +27,8 @@ ROW_BYTES = 24
 number or a mark, and what cutting them by file takes."""
 
 COPIES = 6
-"""Of the keys of one pass: as read, as joined to one frame, what sorting and hashing them takes, and the tables that two
-workers join them by (measured with UUIDs and with 20 M numbers; Polars keeps what it frees for a while)."""
+"""Of the keys of one pass: as read, as joined to one frame, what sorting and hashing them takes, and the tables that
+two workers join them by (measured with UUIDs and with 20 M numbers; Polars keeps what it frees for a while)."""
 
 
 @dataclass(frozen=True)
