@@ -12,12 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.dagster_project import SHOP, empty_home, project
+from tests.dagster_project import SHOP, Project, empty_home, project
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -48,7 +49,7 @@ def browser() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TEST: playwright is not installed")
     with playwright.sync_playwright() as running:
         own = running.chromium.executable_path
-        path = next(filter(None, map(shutil.which, BROWSERS)), own if Path(own).exists() else None)
+        path = chromium() or (own if Path(own).exists() else None)
         if path is None:
             pytest.skip("NO BROWSER TEST: no Chromium is installed (Debian: apt-get install chromium)")
         launched = running.chromium.launch(executable_path=path, args=FLAGS)
@@ -64,11 +65,18 @@ def ui(project, browser) -> Iterator[str]:
     nothing is started where there is none.
     """
     project.declare("".join(line for line in SHOP.splitlines(keepends=True) if "schedule" not in line))
-    subprocess.run(_command("tables", "shop"), check=True, capture_output=True, timeout=START_SECONDS)
+    subprocess.run(command("tables", "shop"), check=True, capture_output=True, timeout=START_SECONDS)
+    with serving(project) as address:
+        yield address
+
+
+@contextmanager
+def serving(project: Project) -> Iterator[str]:
+    """The address of the pages of a project, whose variables are those of this process."""
     port = _free_port()
     with (project.root / "ui.log").open("wb") as log:
-        command = _command("ui", "--port", str(port))
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True)
+        words = command("ui", "--port", str(port))
+        server = subprocess.Popen(words, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True)
     try:
         address = f"http://127.0.0.1:{port}"
         _await(address, server, log=project.root / "ui.log")
@@ -88,7 +96,12 @@ def page(browser, ui, tmp_path) -> Iterator[Page]:
     page.screenshot(path=tmp_path / "last_seen.png")  # what a failed test was looking at
 
 
-def _command(*words: str) -> list[str]:
+def chromium() -> str | None:
+    """A browser that the machine has."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "import_platform.cli", *words]
 
 
