@@ -3,8 +3,10 @@
     ImportPlatformError
     ├── ConfigError              a person edits configuration, YAML or the environment; never retried
     ├── SourceRejected           the source says no (password, permission, missing table); tell its owner
+    ├── TargetRejected           the database that a table is published to says no; tell its owner
     ├── RetryableError           trying again later can succeed
     │   ├── SourceUnavailable    the source did not answer
+    │   ├── TargetUnavailable    the database that a table is published to did not answer; it holds what it held
     │   ├── StoreUnavailable     the object store did not answer
     │   ├── CommitConflict       other writers won every round
     │   ├── CommitOutcomeUnknown the acknowledgement was lost: look before touching anything
@@ -61,6 +63,10 @@ class SourceRejected(ImportPlatformError):
     """The source answered and said no; its owner has to act. Never retried by the platform."""
 
 
+class TargetRejected(ImportPlatformError):
+    """The database that a table is published to said no; its owner has to act. Nothing of ours is visible there."""
+
+
 class RetryableError(ImportPlatformError):
     """The same step can succeed later without anyone editing anything."""
 
@@ -69,6 +75,10 @@ class RetryableError(ImportPlatformError):
 
 class SourceUnavailable(RetryableError):
     """The source did not answer in time or dropped the connection."""
+
+
+class TargetUnavailable(RetryableError):
+    """The database that a table is published to did not answer or dropped the connection; nothing is visible there."""
 
 
 class StoreUnavailable(RetryableError):

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from import_platform import __version__
+from import_platform.cli.dbt_command import dbt_sources
+from import_platform.cli.incidents_command import incidents
+from import_platform.cli.publish_command import publish
 from import_platform.cli.terminal import terminal
 from import_platform.errors import ConfigError
 
@@ -290,6 +293,9 @@ def group(
         command.run(screen, asked)
 
 
+app.command()(publish)
+
+
 @app.command()
 def query(
     context: typer.Context,
@@ -307,30 +313,8 @@ def query(
         command.run(screen, sql, csv=csv, limit_rows=limit)
 
 
-incidents = typer.Typer(no_args_is_help=True, help="What went wrong at a source, and what it takes to mend it.")
+app.command("dbt-sources")(dbt_sources)
 app.add_typer(incidents, name="incidents")
-
-
-@incidents.command("list")
-def incidents_list(context: typer.Context, json_lines: Json = False) -> None:
-    """Open incidents first, then those that were closed."""
-    with terminal(context, is_json=json_lines) as screen:
-        from import_platform.cli import incidents as command
-
-        command.show_all(screen)
-
-
-@incidents.command("show")
-def incidents_show(
-    context: typer.Context,
-    number: Annotated[int, typer.Argument(metavar="N", help="Of `incidents list`.")],
-    json_lines: Json = False,
-) -> None:
-    """Everything that is known of one: error, request and answer without secrets, declaration, columns, summary."""
-    with terminal(context, is_json=json_lines) as screen:
-        from import_platform.cli import incidents as command
-
-        command.show(screen, number)
 
 
 @app.command()

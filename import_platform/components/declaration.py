@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from import_platform.components.publish_yaml import PublishYaml, check_groups
 from import_platform.components.yaml_model import LabelledYaml, YamlModel
 from import_platform.core.budget import parse_bytes
 from import_platform.core.imported import TablePatterns
@@ -183,6 +184,7 @@ class TableYaml(LabelledYaml):
         "evolve", description="when columns change: follow, stop the table, or keep new columns and misfits out"
     )
     on_success: OnSuccess = None
+    publish: PublishYaml | None = None
 
     def declared(self) -> DeclaredTable:
         return DeclaredTable(
@@ -200,6 +202,7 @@ class TableYaml(LabelledYaml):
             reconcile=self.reconcile,
             lookback=self.lookback,
             success_variable=variable_of(self.on_success.webhook) if self.on_success else None,
+            publish=self.publish.publication() if self.publish else None,
             labels=self.labels(),
             checks=self.check_settings(),
             choice=ColumnChoice(
@@ -247,6 +250,7 @@ class SourceYaml(LabelledYaml):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"tables lists {', '.join(twice)} more than once")
+        check_groups([(table.name, table.publish) for table in self.tables or () if table.publish])
         return self
 
     def patterns(self) -> TablePatterns | None:

@@ -16,6 +16,7 @@ from dagster._utils.warnings import suppress_dagster_warnings
 from import_platform.assets.maintain_table import maintain_in_step
 from import_platform.assets.materialize import Outcome, Reading, materialize_table
 from import_platform.assets.metadata import found_schema
+from import_platform.assets.publish_asset import publish_assets
 from import_platform.assets.repair_table import REPAIRS, repair_in_step
 from import_platform.assets.table_asset import Dressing, description, table_asset
 from import_platform.checks import table_checks
@@ -66,7 +67,10 @@ def source_definitions(
     return dg.Definitions.merge(
         definitions,
         dg.Definitions(
-            assets=[table_asset(config, table, _dressing(config, table, origin, snapshot)) for table in known],
+            assets=[
+                *(table_asset(config, table, _dressing(config, table, origin, snapshot)) for table in known),
+                *publish_assets(config.name, known),
+            ],
             jobs=[
                 job,
                 sync_now(config, known, _sync_and_record(config, snapshot)),

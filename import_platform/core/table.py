@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import pyarrow as pa
 
+from import_platform.core.publication import Publication
+
 PARTITION_COLUMN = "_partition"
 """The only partition column of every Delta table in the lake; a source column of this name is refused."""
 
@@ -210,6 +212,7 @@ class DeclaredTable:
     reconcile: str | None = None
     lookback: str | None = None
     success_variable: str | None = None
+    publish: Publication | None = None
     labels: Labels = field(default_factory=Labels)
     checks: CheckSettings = field(default_factory=CheckSettings)
 
