@@ -288,7 +288,8 @@ class Merge:
             self._inputs.forget(full_path)
         if task.incoming and source is not None:
             for batch in self._left_of(task.leaf):
-                writer.write(batch)
+                with self._watch.breathe():
+                    writer.write(batch)
         self._outputs[token] = tuple(writer.close())
         if sum(file.decoded_bytes for file in self._outputs[token]) > ROW_GROUP_BYTES:
             trim()  # else a table of many files peaks a tenth higher than one of two
