@@ -43,7 +43,7 @@ def batch_of(first: int, rows: int, *, seed: int = 0) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({
         "id": pa.array(ids),
         "customer": pa.array([f"customer-{number:08x}" for number in random.integers(0, 10**6, rows)]),
-        "note": pa.array([None if number % 4 == 0 else f"order {number} of the year" for number in ids]),
+        "note": pa.array([None if i % 4 == 0 else f"order {i} of the year" for i in ids], pa.string()),
         "price": cents,
         "weight": pa.array(random.random(rows)),
         "quantity": pa.array(random.integers(1, 100, rows).astype(np.int32)),
@@ -121,7 +121,7 @@ def child(what: str, lake: Lake, dsn: str) -> None:
 
 def measured(what: str, lake: Lake, dsn: str) -> dict[str, float]:
     command = [sys.executable, "-m", "bench.publish", "--child", what, lake.uri, dsn]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     print(json.dumps(result), flush=True)
     return result
