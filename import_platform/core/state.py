@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from import_platform.core.cursor import CursorValue, later
+from import_platform.core.feed import FeedFile, feed_files
 
 APP_ID = "import_platform"
 
@@ -38,7 +39,8 @@ class TableState:
     `cursor` is known complete; `settled` says that no row can appear at that very value any more; `sync_attempt` is
     the last attempt that is not a backfill; `progress` the last chunk in the lake of every attempt still open; `tail`
     holds hashes of the rows at an unsettled cursor value, so that reading them again changes nothing; `content` tells
-    what the last full refresh swapped in, so that swapping in the same rows again changes nothing.
+    what the last full refresh swapped in, so that swapping in the same rows again changes nothing. `files` are those
+    of a feed that have been read, as they were.
     """
 
     number: int = 0
@@ -50,6 +52,7 @@ class TableState:
     progress: Mapping[str, int] = field(default_factory=dict)
     tail: tuple[int, ...] = ()
     content: str = ""
+    files: tuple[FeedFile, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -57,7 +60,7 @@ class TableState:
 
 def state_from_json(data: bytes) -> TableState:
     value = json.loads(data)
-    return TableState(**value | {"tail": tuple(value["tail"])})
+    return TableState(**value | {"tail": tuple(value["tail"]), "files": feed_files(value.get("files", ()))})
 
 
 def next_state(
@@ -87,6 +90,8 @@ def next_state(
     )
     if complete and syncs and attempt.ceiling is not None:
         state = replace(state, cursor=attempt.ceiling, settled=attempt.settled, tail=tail)
+    if complete and syncs:
+        state = replace(state, files=attempt.manifest)
     return state
 
 
@@ -99,7 +104,8 @@ class Attempt:
     that is complete once the attempt is. A backfill replaces `range_files`, the files of its range at `start_version`.
     `columns` are those of the source then, `name type` each, and `filters` what was masked or left out: a pass over
     others is not gone on with. The `ceiling` of an append table's backfill is the cursor then, because rows past it are
-    the next sync's; that of an `open_ended` attempt is what its rows reach.
+    the next sync's; that of an `open_ended` attempt is what its rows reach. `files` are what it reads of a feed, and
+    `manifest` what has been read of it once it is complete.
     """
 
     id: str
@@ -115,6 +121,8 @@ class Attempt:
     columns: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
     open_ended: bool = False
+    files: tuple[FeedFile, ...] = ()
+    manifest: tuple[FeedFile, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self) | {"started_at": self.started_at.isoformat()}, sort_keys=True).encode()
@@ -129,6 +137,8 @@ def attempt_from_json(data: bytes) -> Attempt:
             "range_files": tuple(value["range_files"]),
             "columns": tuple(value["columns"]),
             "filters": tuple(value.get("filters", ())),
+            "files": feed_files(value.get("files", ())),
+            "manifest": feed_files(value.get("manifest", ())),
             "started_at": datetime.fromisoformat(value["started_at"]),
         }
     )

@@ -25,7 +25,7 @@ from import_platform.core.table import SyncMode
 from import_platform.pipeline.context import OpenTable
 from import_platform.pipeline.fitting import Fitting
 from import_platform.pipeline.read_ahead import read_ahead
-from import_platform.sources.protocol import CursorWindow, Page, ReadRequest, Token
+from import_platform.sources.protocol import CursorWindow, Page, ReadRequest, ReadsFeed, Token
 
 CHUNK_SECONDS = 2.0
 TAIL_ROWS = 50_000
@@ -59,6 +59,7 @@ def read_request(table: OpenTable, attempt: Attempt, state: TableState, after: T
         after,
         page_bytes=budget.page_bytes,
         row_bytes_max=budget.row_bytes_max,
+        files=attempt.files if isinstance(table.context.source, ReadsFeed) else None,
     )
 
 

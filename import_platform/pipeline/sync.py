@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from import_platform.core.budget import format_bytes
 from import_platform.core.cursor import CursorValue, later
+from import_platform.core.feed import FeedPlan, plan_feed
 from import_platform.core.layout import validate
 from import_platform.core.report import Status, SyncReport
 from import_platform.core.sampled import with_known
@@ -40,7 +41,7 @@ from import_platform.pipeline.replace_range import range_files
 from import_platform.pipeline.sampled import as_staged, grown
 from import_platform.pipeline.stopping import stoppable
 from import_platform.pipeline.turns import Turns
-from import_platform.sources.protocol import Ceiling, ColumnsGrew, NoRowsYet, TokenExpired
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, NoRowsYet, ReadsFeed, TokenExpired
 
 RESUME_WITHIN = timedelta(days=7)
 FLUSH_CHUNKS = 16
@@ -321,9 +322,11 @@ class _Sync:
     def _begun(self, state: TableState) -> Attempt | None:
         """A new attempt, its manifest durable; None when there is nothing to read."""
         spec, snapshot = self.table.spec, self.table.snapshot
-        ceiling, known = None, self._backfill_ceiling(state)
+        ceiling, known, feed = None, self._backfill_ceiling(state), self._feed(state)
         if self.kind is AttemptKind.BACKFILL:
             ceiling = Ceiling(known, state.settled) if known is not None else None
+        elif feed is not None and spec.cursor is not None:
+            ceiling = Ceiling(str(feed.last_number), settled=True)
         elif spec.cursor is not None:
             ceiling = self.table.context.source.ceiling(spec.info, spec.cursor)
         windowed = self.kind in (AttemptKind.INCREMENTAL, AttemptKind.APPEND)
@@ -344,9 +347,26 @@ class _Sync:
             range_files=tuple(range_files(self.table, snapshot, self.key)) if self.key else (),
             columns=self._columns,
             filters=spec.filters,
+            files=feed.files if feed is not None else (),
+            manifest=feed.manifest if feed is not None else (),
         )
         self.table.staging.begin(attempt)
         return attempt
+
+    def _feed(self, state: TableState) -> FeedPlan | None:
+        """The files to read, for a source of files. A table that follows no file numbers reads all of them."""
+        source, spec = self.table.context.source, self.table.spec
+        if not isinstance(source, ReadsFeed):
+            return None
+        everything = self.kind is not AttemptKind.INCREMENTAL or spec.cursor not in (spec.info.cursors or ())
+        last = max((int(state.cursor or 0), *(file.number for file in state.files)))
+        return plan_feed(
+            source.files(spec.info),
+            state.files,
+            last_number=last,
+            everything=everything,
+            unfinished=bool(state.progress),
+        )
 
     def _backfill_ceiling(self, state: TableState) -> CursorValue | None:
         return state.cursor if self.table.spec.sync is SyncMode.APPEND else None

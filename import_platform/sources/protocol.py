@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from import_platform.core.cursor import CursorValue
+from import_platform.core.feed import FeedFile
 from import_platform.core.layout import ColumnRange
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.table import TableInfo
@@ -97,6 +98,16 @@ class ReadRequest:
     page_bytes: int = 8 << 20
     row_bytes_max: int | None = None  # rows wider than this at the source are rejected unread, with their key
     options: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[FeedFile, ...] | None = None  # of a feed: what to read; None: all there are
+
+
+@runtime_checkable
+class ReadsFeed(Protocol):
+    """A source whose tables are files that come and change. The number of a file's version is the cursor."""
+
+    def files(self, table: TableInfo) -> tuple[FeedFile, ...]:
+        """The files that there are, in the order in which they are to be read."""
+        ...
 
 
 class ParentTables(Protocol):

@@ -10,6 +10,7 @@ from typing import Any
 
 from import_platform.errors import ConfigError
 from import_platform.sources.duckdb import DuckdbSource
+from import_platform.sources.files import declaration as files_declaration
 from import_platform.sources.mysql import MysqlSource
 from import_platform.sources.postgres import PostgresSource
 from import_platform.sources.protocol import Source
@@ -78,6 +79,13 @@ KINDS: Mapping[str, Kind] = {
         example="{kind: rest, client: {base_url: https://api.example.com}, resources: [{name: customers, ...}]}",
         check=rest_declaration.parse,
         depths=rest_declaration.depths,
+    ),
+    "files": Kind(
+        _late("files.connector", "FilesSource"),
+        {"files": Sequence},
+        {},
+        example="{kind: files, files: [{name: orders, pattern: data/orders-*.csv}]}",
+        check=files_declaration.parse,
     ),
     "postgres": Kind(
         PostgresSource,

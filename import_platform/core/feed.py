@@ -1,0 +1,65 @@
+"""Files of a feed: which of them a table has read, and which a pass is to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FeedFile:
+    """One file as it was when it was listed. `tag` changes with its content (an etag, or the time of its last change).
+
+    `number` counts the versions of all files of the table in the order in which they are read. `again` says that an
+    earlier version of the file was read before.
+    """
+
+    path: str
+    size_bytes: int
+    tag: str
+    number: int = 0
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class FeedPlan:
+    """The files that a pass reads, in order, and the whole manifest once it is complete."""
+
+    files: tuple[FeedFile, ...]
+    manifest: tuple[FeedFile, ...]
+    last_number: int
+
+
+def plan_feed(
+    found: Sequence[FeedFile],
+    manifest: Sequence[FeedFile],
+    *,
+    last_number: int,
+    everything: bool,
+    unfinished: bool = False,
+) -> FeedPlan:
+    """What to read of the files `found`, in their order: new and changed ones, or all of them.
+
+    Numbers only grow, so a file that arrives late is read whatever its age. Files that are gone leave the manifest;
+    their rows stay. `unfinished` says that an earlier pass may have left rows of any file behind.
+    """
+    known = {file.path: file for file in manifest}
+    files, after = [], []
+    for file in found:
+        before = known.get(file.path)
+        same = before is not None and (before.size_bytes, before.tag) == (file.size_bytes, file.tag)
+        if before is not None and same:
+            number = before.number
+        else:
+            last_number = number = last_number + 1
+        planned = FeedFile(file.path, file.size_bytes, file.tag, number, again=unfinished or before is not None)
+        after.append(FeedFile(file.path, file.size_bytes, file.tag, number))
+        if everything or not same:
+            files.append(planned)
+    return FeedPlan(tuple(files), tuple(after), last_number)
+
+
+def feed_files(values: Sequence[Mapping[str, Any]]) -> tuple[FeedFile, ...]:
+    """As JSON holds them."""
+    return tuple(FeedFile(**value) for value in values)

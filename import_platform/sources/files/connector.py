@@ -1,0 +1,163 @@
+"""The connector of kind `files`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from import_platform.core.feed import FeedFile
+from import_platform.core.lattice import join
+from import_platform.core.layout import ALL, ColumnRange
+from import_platform.core.table import ColumnInfo, HashPartition, TableInfo
+from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
+from import_platform.sources.files.columns import fit
+from import_platform.sources.files.declaration import FILE, GONE, ITEM, NUMBER, ROW, Files, parse
+from import_platform.sources.files.opened import FileDamaged, parts_of
+from import_platform.sources.files.piece import Reading
+from import_platform.sources.files.places import Found, place_of
+from import_platform.sources.files.read import READERS, SPELLED, FeedPass
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest
+
+SAMPLED_FILES = 3
+SAMPLE_BYTES = 1 << 19
+
+
+class FilesSource:
+    """Tables made of files. Each table has the columns of its rows, and the name, the number and the row of the file
+    version that a row is from."""
+
+    kind = "files"
+
+    def __init__(self, connection: Mapping[str, Any]) -> None:
+        self._tables = parse(connection)
+        self._known: dict[str, dict[str, pa.DataType]] = {}
+        self._parents: ParentTables | None = None
+
+    def __repr__(self) -> str:
+        return f"FilesSource({', '.join(self._tables)})"
+
+    def use_parents(self, parents: ParentTables) -> None:
+        self._parents = parents
+
+    def check(self) -> str:
+        """Looks for the files of every table."""
+        counts = [f"{name}: {len(place_of(table.pattern).found())} files" for name, table in self._tables.items()]
+        return "; ".join(counts)
+
+    def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
+        """The columns of the first rows of a few files of each table; in name order."""
+        return [self._described(self._tables[n]) for n in sorted(self._tables) if names is None or n in names]
+
+    def files(self, table: TableInfo) -> tuple[FeedFile, ...]:
+        """In the order of their names, or of their last changes."""
+        return tuple(FeedFile(f.path, f.size_bytes, f.tag) for f in self._found(self._table(table.name)))
+
+    def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
+        raise ConfigError(
+            "files are followed by their own numbers only",
+            table=table.name,
+            column=cursor,
+            remedy=f"Leave cursor out, or name {NUMBER}.",
+        )
+
+    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
+        request = ReadRequest(table, tuple(c.name for c in table.columns), table.primary_key, window)
+        return sum(page.batch.num_rows for page in self.read(request))
+
+    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
+        raise SourceUnavailable("files do not count their rows", table=table.name, remedy="Sync the table.")
+
+    def base_keys(self, table: TableInfo, partition: Any, *, limit: int, timeout_seconds: float) -> list[str] | None:
+        return [ALL] if isinstance(partition, HashPartition) else None
+
+    def read(self, request: ReadRequest) -> Iterator[Page]:
+        """File by file. Every page has a token; memory is a few pages."""
+        table = self._table(request.table.name)
+        known = self._known.setdefault(table.name, {})
+        for column in request.table.columns:
+            known[column.name] = join(known.get(column.name, column.type), column.type)
+        planned = request.files if request.files is not None else self.files(request.table)
+        reading = FeedPass(table, place_of(table.pattern), request, planned, known=known, lake=self._parents)
+        for page in reading.pages():
+            if isinstance(page, Page):
+                yield page
+            else:
+                self._grow(table, page)
+                raise ColumnsGrew.to(self._info(table))
+
+    def close(self) -> None:
+        return None
+
+    def _table(self, name: str) -> Files:
+        table = self._tables.get(name)
+        if table is None:
+            raise SourceRejected("no files are declared for this table", table=name, remedy="Add it under files.")
+        return table
+
+    def _found(self, table: Files) -> list[Found]:
+        found = place_of(table.pattern).found()
+        return sorted(found, key=lambda f: (f.modified_at, f.path) if table.order == "modified" else f.path)
+
+    def _grow(self, table: Files, grown: Mapping[str, pa.DataType]) -> None:
+        known = self._known.setdefault(table.name, {})
+        for name, dtype in grown.items():
+            known[name] = join(known.get(name, dtype), dtype)
+
+    def _described(self, table: Files) -> TableInfo:
+        found = self._found(table)
+        self._grow(table, table.types)
+        sampled = {f.path: f for f in (*found[: SAMPLED_FILES - 1], *found[-1:])}
+        for one in sampled.values():
+            self._sample(table, one)
+        info = self._info(table)
+        missing = [name for name in table.primary_key if info.column(name) is None]
+        if missing and info.columns:
+            raise ConfigError(
+                "a column of the primary key is in none of the files",
+                table=table.name,
+                column=missing[0],
+                columns=[column.name for column in info.columns][:30],
+                remedy="Correct primary_key, or the paths of columns.",
+            )
+        return info
+
+    def _sample(self, table: Files, one: Found) -> None:
+        """Grows the table by the first rows of a file; a damaged one says nothing here, the sync names it."""
+        file = place_of(table.pattern).open(one.path)
+        try:
+            with parts_of(one.path, file, size_bytes=one.size_bytes, max_expansion=table.max_expansion) as parts:
+                for part in parts[:1]:
+                    pieces = READERS[table.format](Reading(table, part, {}, SAMPLE_BYTES, SAMPLE_BYTES))
+                    for piece in pieces:
+                        known = self._known[table.name]
+                        done = fit(piece, known=known, declared=table.types, is_text=table.format in SPELLED)
+                        self._grow(table, done.grown)
+                        break
+        except FileDamaged:
+            return
+        finally:
+            file.close()
+
+    def _info(self, table: Files) -> TableInfo:
+        known = self._known.get(table.name, {})
+        own = {FILE: pa.string(), ROW: pa.int64(), **({ITEM: pa.int64()} if table.rows else {}), NUMBER: pa.int64()}
+        if table.by_place:
+            own[GONE] = pa.bool_()
+        if not set(known) - set(own):
+            return TableInfo("", table.name, (), sampled=True, cursors=())
+        declared = table.types
+        columns = [
+            ColumnInfo(name, dtype, "declared" if name in declared else table.format, name not in table.key)
+            for name, dtype in ({n: t for n, t in known.items() if n not in own} | own).items()
+        ]
+        return TableInfo(
+            "",
+            table.name,
+            tuple(columns),
+            table.key,
+            cursors=(NUMBER,),
+            sampled=True,
+            deleted=GONE if table.by_place else None,
+        )

@@ -1,0 +1,147 @@
+"""CSV and TSV in blocks of whole rows, parsed by Arrow as text; the dialect is found in the file's first bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from import_platform.sources.files.lines import Block, blocks, open_text
+from import_platform.sources.files.opened import FileDamaged
+from import_platform.sources.files.piece import Bad, Piece, Reading, empty, numbered
+
+HEAD_BYTES = 1 << 16
+DELIMITERS = (",", ";", "\t", "|")
+_BOM = b"\xef\xbb\xbf"
+_QUOTE = ord('"')
+
+
+def read_csv(reading: Reading) -> Iterator[Piece]:
+    """Values are text, empty ones null unless they are quoted. A row of another length is set apart."""
+    head = open_text(reading).read(HEAD_BYTES)
+    delimiter = reading.table.delimiter or ("\t" if reading.table.format == "tsv" else _delimiter(head))
+    names, start = _header(reading, head, delimiter)
+    row = reading.row
+    for block in blocks(reading, start=int(reading.begin.get("byte", start)), last_end=_last_end):
+        piece = _parsed(reading, block, names, delimiter=delimiter, row=row)
+        row = piece.at["row"]
+        yield piece
+
+
+def _parsed(reading: Reading, block: Block, names: list[str], *, delimiter: str, row: int) -> Piece:
+    if block.dropped:
+        bad = (reading.too_wide(row + 1),)
+        return Piece(empty(), numbered(1, 0), {"row": row + 1, "byte": block.end}, bad=bad)
+    wrong: list[pa_csv.InvalidRow] = []
+    options = pa_csv.ParseOptions(
+        delimiter=delimiter, newlines_in_values=True, invalid_row_handler=partial(_set_apart, wrong)
+    )
+    try:
+        table = pa_csv.read_csv(
+            pa.BufferReader(block.data),
+            read_options=pa_csv.ReadOptions(use_threads=False, column_names=names, block_size=len(block.data) + 1),
+            parse_options=options,
+            convert_options=pa_csv.ConvertOptions(
+                check_utf8=False,
+                column_types={name: pa.binary() for name in names},
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        ).combine_chunks()
+    except pa.ArrowInvalid as error:
+        if "Empty CSV" in str(error):
+            return Piece(empty(), numbered(1, 0), {"row": row, "byte": block.end})
+        raise FileDamaged("a block of the file is no CSV") from None
+    batches = table.to_batches()
+    batch = batches[0] if batches else pa.RecordBatch.from_arrays([pa.array([], pa.binary()) for _ in names], names)
+    return _piece(reading, block, batch, wrong, row=row)
+
+
+def _piece(
+    reading: Reading, block: Block, batch: pa.RecordBatch, wrong: Sequence[pa_csv.InvalidRow], *, row: int
+) -> Piece:
+    count = batch.num_rows
+    failed = {row + int(found.number): found for found in wrong}
+    bad = tuple(
+        Bad(number, f"the row has {found.actual_columns} values where the header has {found.expected_columns}")
+        for number, found in failed.items()
+    )
+    misfits: dict[int, tuple[str, str]] = {}
+    arrays = [_as_text(array, name, misfits) for name, array in zip(batch.schema.names, batch.columns, strict=True)]
+    return Piece(
+        pa.RecordBatch.from_arrays(arrays, names=batch.schema.names),
+        numbered(row + 1, count, set(failed)),
+        {"row": row + count + len(failed), "byte": block.end},
+        bad=bad,
+        misfits=misfits,
+    )
+
+
+def _set_apart(wrong: list[pa_csv.InvalidRow], found: pa_csv.InvalidRow) -> str:
+    wrong.append(found)
+    return "skip"
+
+
+def _as_text(array: pa.Array, name: str, misfits: dict[int, tuple[str, str]]) -> pa.Array:
+    try:
+        return array.cast(pa.string())
+    except pa.ArrowInvalid:
+        pass
+    values: list[str | None] = []
+    for position, value in enumerate(array.to_pylist()):
+        try:
+            values.append(None if value is None else value.decode())
+        except UnicodeDecodeError:
+            values.append(None)
+            misfits.setdefault(position, (name, "the text is not UTF-8"))
+    return pa.array(values, pa.string())
+
+
+def _last_end(data: bytes) -> int:
+    """Behind the last line end that stands outside of quotes."""
+    if _QUOTE not in data:
+        return data.rfind(b"\n") + 1
+    signs = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(signs == ord("\n"))
+    outside = ends[np.cumsum(signs == _QUOTE)[ends] % 2 == 0]
+    return int(outside[-1]) + 1 if outside.size else 0
+
+
+def _header(reading: Reading, head: bytes, delimiter: str) -> tuple[list[str], int]:
+    """The names of the columns, and the byte where rows begin."""
+    bom = len(_BOM) if head.startswith(_BOM) else 0
+    if not reading.table.header:
+        return [column.name for column in reading.table.columns], bom
+    text = head[bom:].decode("utf-8", "replace")
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    names = next(rows, [])
+    if not names:
+        return ["column_1"], len(head)
+    ends = [i for i in range(bom, len(head)) if head[i] == ord("\n")][: rows.line_num]
+    seen: dict[str, int] = {}
+    unique = []
+    for position, name in enumerate(names, start=1):
+        label = name.strip() or f"column_{position}"
+        seen[label.lower()] = seen.get(label.lower(), 0) + 1
+        unique.append(label if seen[label.lower()] == 1 else f"{label}_{position}")
+    return unique, ends[-1] + 1 if len(ends) == rows.line_num else len(head)
+
+
+def _delimiter(head: bytes) -> str:
+    """The one that cuts most of the first lines into the same number of values, more values where that is equal."""
+    text = head.removeprefix(_BOM).decode("utf-8", "replace")
+    lines = text[: text.rfind("\n") + 1] or text
+
+    def rank(delimiter: str) -> tuple[float, int]:
+        found = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter)
+        widths = [len(row) for row, _ in zip(found, range(100), strict=False) if row]
+        width = widths[0] if widths else 0
+        return (widths.count(width) / len(widths) if width > 1 else 0.0, width)
+
+    return max(DELIMITERS, key=rank)

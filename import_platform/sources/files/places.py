@@ -1,0 +1,188 @@
+"""Where files lie: this machine's disk, or a bucket of S3 as the usual AWS_* variables reach it."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import S3Store
+
+from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
+
+READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file as it is now. `tag` is its etag, or the time of its last change where there is none."""
+
+    path: str
+    size_bytes: int
+    tag: str
+    modified_at: datetime
+
+
+class Place(Protocol):
+    """Methods raise SourceUnavailable (try later) and SourceRejected (permissions)."""
+
+    def found(self) -> list[Found]:
+        """The files of the pattern, in no order."""
+        ...
+
+    def look(self, path: str) -> Found | None:
+        """One file as it is now; None when it is gone."""
+        ...
+
+    def open(self, path: str) -> BinaryIO:
+        """To read and seek."""
+        ...
+
+
+def place_of(pattern: str, *, env: Mapping[str, str] | None = None) -> Place:
+    """Raises ConfigError for an address that is neither a path nor s3://."""
+    if pattern.startswith("s3://"):
+        return _Bucket(pattern, os.environ if env is None else env)
+    if "://" in pattern:
+        raise ConfigError(
+            "the files are neither on this machine nor on S3",
+            found=pattern.split("://", maxsplit=1)[0] + "://",
+            remedy="Write a path or s3://bucket/prefix/*.csv.",
+        )
+    return _Disk(pattern)
+
+
+class _Disk:
+    def __init__(self, pattern: str) -> None:
+        self._pattern = str(Path(pattern).expanduser())
+
+    def found(self) -> list[Found]:
+        paths = glob.glob(self._pattern, recursive=True)  # noqa: PTH207  it may be absolute
+        return [found for path in paths if Path(path).is_file() and (found := self.look(path)) is not None]
+
+    def look(self, path: str) -> Found | None:
+        try:
+            told = Path(path).stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _refused(path, error) from None
+        at = datetime.fromtimestamp(told.st_mtime, UTC)
+        return Found(path, told.st_size, f"{told.st_mtime_ns}", at)
+
+    def open(self, path: str) -> BinaryIO:
+        try:
+            return Path(path).open("rb")
+        except OSError as error:
+            raise _refused(path, error) from None
+
+
+class _Bucket:
+    def __init__(self, pattern: str, env: Mapping[str, str]) -> None:
+        bucket, _, self._pattern = pattern.removeprefix("s3://").partition("/")
+        self._bucket = f"s3://{bucket}"
+        config = {name.lower(): env[name] for name in _S3_NAMES if env.get(name)}
+        config.setdefault("aws_region", env.get("AWS_DEFAULT_REGION", "us-east-1"))
+        self._store: Any = S3Store.from_url(
+            self._bucket, config=cast("Any", config), client_options={"allow_http": True}
+        )
+
+    def found(self) -> list[Found]:
+        fixed = self._pattern[: min((self._pattern.find(s) for s in "*?[" if s in self._pattern), default=None)]
+        folder = fixed.rpartition("/")[0]
+        with self._translated(self._pattern):
+            every = [self._told(meta) for page in obstore.list(self._store, folder or None) for meta in page]
+        return [found for found in every if fnmatch.fnmatchcase(self._key(found.path), self._pattern)]
+
+    def look(self, path: str) -> Found | None:
+        with self._translated(path):
+            try:
+                return self._told(obstore.head(self._store, self._key(path)))
+            except FileNotFoundError:
+                return None
+
+    def open(self, path: str) -> BinaryIO:
+        with self._translated(path):
+            reader = obstore.open_reader(self._store, self._key(path), buffer_size=READ_BYTES)
+        return cast("BinaryIO", _Object(reader, self, path))
+
+    def _told(self, meta: Any) -> Found:
+        tag = str(meta.get("e_tag") or meta["last_modified"].isoformat())
+        return Found(f"{self._bucket}/{meta['path']}", int(meta["size"]), tag, meta["last_modified"])
+
+    def _key(self, path: str) -> str:
+        return path.removeprefix(f"{self._bucket}/")
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (PermissionDeniedError, UnauthenticatedError):
+            raise SourceRejected(
+                "the bucket refuses us", path=path, remedy="Check the AWS_* variables and the bucket's policy."
+            ) from None
+        except BaseError as error:
+            raise SourceUnavailable(
+                "the bucket did not answer", path=path, said=type(error).__name__, remedy="Run the sync again."
+            ) from None
+
+
+class _Object:
+    """An object of a bucket as Python's file object: `io` and zipfile ask for these."""
+
+    def __init__(self, reader: Any, bucket: _Bucket, path: str) -> None:
+        self._reader = reader
+        self._bucket = bucket
+        self._path = path
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        with self._bucket._translated(self._path):  # noqa: SLF001  one module, one owner
+            return bytes(self._reader.read(None if size < 0 else size))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._reader.close()
+
+
+def _refused(path: str, error: OSError) -> SourceRejected | SourceUnavailable:
+    if isinstance(error, FileNotFoundError):
+        return SourceUnavailable("a file went away", path=path, remedy="Run the sync again.")
+    return SourceRejected(
+        "a file may not be read", path=path, reason=error.strerror, remedy="Let this user read the file."
+    )
+
+
+_S3_NAMES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+)
