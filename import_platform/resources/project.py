@@ -74,6 +74,15 @@ def defs_folders(environ: Mapping[str, str] | None = None, start: Path | None = 
     return (BUILT_IN_DEFS, demo) if demo is not None and demo.is_dir() else (BUILT_IN_DEFS,)
 
 
+def dbt_folder(environ: Mapping[str, str] | None = None, start: Path | None = None) -> Path | None:
+    """The dbt project: IMPORT_PLATFORM_DBT, else `dbt` of this project; None where there is neither."""
+    named = (os.environ if environ is None else environ).get("IMPORT_PLATFORM_DBT")
+    root = project_root(start or Path.cwd())
+    if named:
+        return (root or Path.cwd()) / Path(named).expanduser()
+    return root / "dbt" if root is not None and (root / "dbt" / "dbt_project.yml").is_file() else None
+
+
 def validating() -> bool:
     """True inside `dg check defs` and `dagster definitions validate`, which set this variable to be told of
     mistakes.
