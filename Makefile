@@ -12,10 +12,11 @@ PYTEST_ARGS ?=
 BENCH ?= merge
 BENCH_ARGS ?=
 DEMO_ARGS ?=
+DBT_ARGS ?=
 SOAK_ARGS ?=
 SETUP := $(VENV)/.installed
 
-.PHONY: help setup demo ui check format lint test bench soak screenshots lock clean
+.PHONY: help setup demo ui dbt check format lint test bench soak screenshots lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,10 @@ demo: $(SETUP) ## the main job on real data: PostgreSQL with 336,776 flights int
 
 ui: $(SETUP) ## open the Dagster UI on the lake of this checkout
 	@$(BIN)/import-platform ui
+
+dbt: $(SETUP) ## tell dbt/ which tables the lake holds, then build and test its models; DBT_ARGS="--select stg_flights"
+	@$(BIN)/import-platform dbt-sources
+	@$(BIN)/dbt build --project-dir dbt --profiles-dir dbt $(DBT_ARGS)
 
 check: $(SETUP) ## format, lint, contracts, types and the fast tests, in under a minute
 	@failed=0; $(MAKE) lint || failed=1; \
@@ -61,7 +66,7 @@ screenshots: $(SETUP) ## make docs/images anew from the browser tests
 	@IMPORT_PLATFORM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/browser/test_pages.py
 
 lock: $(SETUP) ## solve requirements.lock, and that of the image, anew from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --extra cluster $(LOCKED) \
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --extra cluster --extra dbt $(LOCKED) \
 	    --universal --python-version 3.11 --upgrade --output-file requirements.lock
 	@$(BIN)/uv pip compile pyproject.toml --extra cluster --constraint requirements.lock $(LOCKED) \
 	    --python-version 3.12 --python-platform linux --output-file requirements.image.lock
