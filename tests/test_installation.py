@@ -106,7 +106,9 @@ def imported(folder: Path) -> set[str]:
     return names - set(sys.stdlib_module_names) - {"import_platform", "tests"}
 
 
-@pytest.mark.parametrize(("folder", "extras"), [("import_platform", ["demo", "dbt"]), ("tests", ["demo", "dev", "cluster"])]
+@pytest.mark.parametrize(
+    ("folder", "extras"), [("import_platform", ["demo", "dbt"]), ("tests", ["demo", "dev", "cluster"])]
+)
 def test_every_package_that_is_imported_is_declared(folder: str, extras: list[str]) -> None:
     texts = [*PROJECT["dependencies"], *(text for extra in extras for text in PROJECT["optional-dependencies"][extra])]
     declared = {canonicalize_name(Requirement(text).name) for text in texts}
