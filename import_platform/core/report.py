@@ -50,7 +50,8 @@ class SyncReport:
     error: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values: Dagster stores no member of an enumeration as metadata."""
+        return {**asdict(self), "status": self.status.value}
 
 
 class Stage(StrEnum):

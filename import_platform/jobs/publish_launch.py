@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
@@ -48,8 +49,9 @@ def launch_publish(
         end_dead_runs(instance)
         job = part.source.definitions().resolve_implicit_global_asset_job_def()
         for names, keys in steps:
-            _run(job, instance, keys, state)
-            reports += [_report(state, part.source.name, name, names) for name in names]
+            came_through = _run(job, instance, keys, state)
+            told = [_report(state, part.source.name, name, names) for name in names]
+            reports += told if came_through or state.interrupted else [_failed(report) for report in told]
             if state.interrupted:
                 error = Interrupted("stopped; the targets are as they were", remedy="Publish again.")
                 error.report = reports
@@ -59,17 +61,25 @@ def launch_publish(
     return reports
 
 
-def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], state: Session) -> None:
+def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], state: Session) -> bool:
     try:
         with session(state):
-            job.execute_in_process(
+            return job.execute_in_process(
                 instance=instance,
                 asset_selection=list(keys),
                 tags={**process_tags(), **REPOSITORY_TAGS},
                 raise_on_error=False,
-            )
+            ).success
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
         state.interrupted = True
+        return False
+
+
+def _failed(report: SyncReport) -> SyncReport:
+    """Of a run that failed behind its last step's work, which says nothing of that."""
+    if report.status is Status.FAILED:
+        return report
+    return replace(report, status=Status.FAILED, error="published, but the run failed behind it; see its log")
 
 
 def _report(state: Session, source: str, name: str, group: Sequence[str]) -> SyncReport:
