@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from importlib import import_module
+from importlib.util import find_spec
 
 import dagster as dg
 
@@ -17,7 +19,7 @@ from import_platform.components.source_definitions import PLATFORM
 from import_platform.jobs.due import cron_of
 from import_platform.jobs.stale import stale_tables
 from import_platform.resources.naming import maintain_job
-from import_platform.resources.project import validating
+from import_platform.resources.project import dbt_folder, validating
 from import_platform.sensors.alerts import Told, alert_sensor
 from import_platform.sensors.import_failures import end_sensors, known_ends
 from import_platform.sensors.repartition_oversized import repartition_sensor, watched_tables
@@ -56,7 +58,19 @@ def build_definitions(catalog: Catalog, *, strict: bool) -> dg.Definitions:
         ),
         *parts,
         dg.Definitions(sensors=_sensors(catalog.sources, parts)),
+        _dbt_models(),
     )
+
+
+def _dbt_models() -> dg.Definitions:
+    """The models of the dbt project, where dbt is installed and `dbt parse` or `dbt build` has left a manifest."""
+    project = dbt_folder()
+    manifest = project / "target" / "manifest.json" if project is not None else None
+    if project is None or manifest is None or not manifest.is_file() or find_spec("dagster_dbt") is None:
+        return dg.Definitions()
+    # By name, as dbt is an extra that need not be installed, and takes seconds to import.
+    models: dg.Definitions = import_module("import_platform.assets.dbt_models").dbt_definitions(project, manifest)
+    return models
 
 
 def _sensors(sources: Sequence[ExternalSource], parts: Sequence[dg.Definitions]) -> list[dg.SensorDefinition]:
