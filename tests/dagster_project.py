@@ -6,11 +6,14 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
 from import_platform.components.loading import Catalog, load_sources
+from import_platform.core.budget import GIB
+from import_platform.io.memory import held_bytes
 from import_platform.resources.home import open_instance
 
 SHOP = """\
@@ -51,8 +54,13 @@ class Project:
             "DAGSTER_HOME": str(self.home),
             "IMPORT_PLATFORM_LAKE": str(self.root / "lake"),
             "IMPORT_PLATFORM_DEFS": str(self.root / "defs"),
-            "IMPORT_PLATFORM_MEMORY": "1GiB",
+            "IMPORT_PLATFORM_MEMORY": str(self.memory_bytes),
         }
+
+    @cached_property
+    def memory_bytes(self) -> int:
+        """A gibibyte beside what hundreds of tests have left in this process."""
+        return GIB + held_bytes()
 
     def declare(self, text: str, name: str = "shop") -> None:
         path = self.root / "defs" / name / "defs.yaml"

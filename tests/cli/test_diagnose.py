@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from import_platform.cli.app import app
+from import_platform.core.budget import format_bytes
 from import_platform.jobs.launch import launch_sync
 from tests.dagster_project import empty_home, project
 
@@ -31,13 +32,14 @@ def test_a_synced_table_is_diagnosed_for_a_person_and_for_a_script(project):
     launch_sync(["shop"], sources=project.sources())
     told = invoke("diagnose", "shop/orders")
     assert told.exit_code == 0, told.output
-    for words in ("400 rows", "2025-01", "row groups", "keys ", "next flush", "delta-rs ", "source ", "of 1.1 GB"):
+    budget = f"of {format_bytes(project.memory_bytes)}"
+    for words in ("400 rows", "2025-01", "row groups", "keys ", "next flush", "delta-rs ", "source ", budget):
         assert words in told.stdout
     found = json.loads(invoke("diagnose", "shop/orders", "--json").stdout)
     assert (found["rows"], found["files"], len(found["leaves"])) == (400, 4, 4)
     assert found["prunable_share"] == 0.0, "each month has ids from the whole range"
     assert found["files_in_key_order_share"] == 1.0
-    assert found["budget_bytes"] == 1 << 30
+    assert found["budget_bytes"] == project.memory_bytes
     assert 0 < found["predicted_memory_bytes"] < found["budget_bytes"]
     assert found["delta_rs"]["leaf_bytes"] < found["delta_rs"]["table_bytes"]
     assert [said["effect"] for said in found["recommendations"]] == ["reads"]
