@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from import_platform.components.publish_yaml import PublishYaml, check_groups
+from import_platform.components.publish_yaml import Publish, check_groups
 from import_platform.components.yaml_model import LabelledYaml, YamlModel
 from import_platform.core.budget import parse_bytes
 from import_platform.core.imported import TablePatterns
@@ -184,7 +184,7 @@ class TableYaml(LabelledYaml):
         "evolve", description="when columns change: follow, stop the table, or keep new columns and misfits out"
     )
     on_success: OnSuccess = None
-    publish: PublishYaml | None = None
+    publish: Publish = None
 
     def declared(self) -> DeclaredTable:
         return DeclaredTable(

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, model_validator
+from pydantic import AfterValidator, Field, StrictStr, WithJsonSchema, model_validator
 
+from import_platform.components.yaml_model import YamlModel
 from import_platform.core.publication import Publication, PublishMode, ToFolder, ToPostgres
 from import_platform.errors import ConfigError
 from import_platform.pipeline.publish import grouped
@@ -28,10 +29,8 @@ def _type(text: str) -> str:
     return text
 
 
-class PublishYaml(BaseModel):
+class PublishYaml(YamlModel):
     """Where the table goes after each sync: a PostgreSQL database (`dsn`), or files in a folder (`folder`)."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     dsn: Annotated[StrictStr, AfterValidator(_variable)] | None = Field(
         None, description="{{ env.NAME }}; its value is the DSN of a PostgreSQL database"
@@ -75,6 +74,9 @@ class PublishYaml(BaseModel):
         mode = PublishMode(self.mode) if self.mode else None
         place = (schema, table) if dot else ("public", schema or None)
         return ToPostgres(variable, place[0], place[1], mode, self.group, self.types or {})
+
+
+Publish = Annotated[PublishYaml | None, WithJsonSchema(PublishYaml.model_json_schema() | {"type": ["object", "null"]})]
 
 
 def check_groups(tables: Sequence[tuple[str, PublishYaml]]) -> None:
