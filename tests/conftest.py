@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from dagster._core.storage.defs_state.base import _current_storage
 
 from import_platform.demo.postgres_server import PostgresServer
 
@@ -64,3 +65,10 @@ def postgres(postgres_server: str) -> Iterator[Database]:
     finally:
         with psycopg.connect(postgres_server, autocommit=True) as admin:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(autouse=True)
+def _no_instance_of_another_test():
+    """Dagster remembers the instance entered last in a context variable, and instances of tests end in any order."""
+    yield
+    _current_storage.set(None)

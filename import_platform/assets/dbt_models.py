@@ -2,6 +2,7 @@
 
 # No postponed annotations: Dagster reads those of the decorated function below at run time.
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ def dbt_definitions(project: Path, manifest: Path) -> dg.Definitions:
 
     return dg.Definitions(
         assets=[dbt_models],
-        resources={"dbt": DbtCliResource(project_dir=str(project), profiles_dir=str(project))},
+        resources={
+            "dbt": DbtCliResource(project_dir=str(project), profiles_dir=str(project), dbt_executable=_executable())
+        },
         sensors=[
             dg.AutomationConditionSensorDefinition(
                 SENSOR,
@@ -42,3 +45,10 @@ def dbt_definitions(project: Path, manifest: Path) -> dg.Definitions:
             )
         ],
     )
+
+
+def _dbt(project: Path) -> DbtCliResource:
+    """The dbt of this environment, which need not be on the PATH."""
+    beside = Path(sys.executable).with_name("dbt")
+    executable = str(beside) if beside.exists() else "dbt"
+    return DbtCliResource(project_dir=str(project), profiles_dir=str(project), dbt_executable=executable)

@@ -55,7 +55,9 @@ class LakeChanges:
         try:
             return str(DeltaTable(self._uri, storage_options=self._store.storage_options).metadata().id)
         except (DeltaError, OSError) as error:
-            raise StoreUnavailable("the table's log cannot be read", table=self._uri) from error
+            raise StoreUnavailable(
+                "the table's log cannot be read", table=self._uri, remedy="Check the lake; then publish again."
+            ) from error
 
     def whole(self) -> Files:
         return Files(tuple(sorted(self._sizes)))
