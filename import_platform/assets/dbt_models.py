@@ -33,9 +33,7 @@ def dbt_definitions(project: Path, manifest: Path) -> dg.Definitions:
 
     return dg.Definitions(
         assets=[dbt_models],
-        resources={
-            "dbt": DbtCliResource(project_dir=str(project), profiles_dir=str(project), dbt_executable=_executable())
-        },
+        resources={"dbt": _dbt(project)},
         sensors=[
             dg.AutomationConditionSensorDefinition(
                 SENSOR,

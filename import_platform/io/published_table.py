@@ -103,7 +103,9 @@ class PublishedTable:
         for name in self._types:
             if len(name.encode()) > NAME_BYTES:
                 raise ConfigError(
-                    "a column has a name that PostgreSQL cannot take", column=name, remedy="Leave it out with columns: {exclude}."
+                    "a column has a name that PostgreSQL cannot take",
+                    column=name,
+                    remedy="Leave it out with columns: {exclude}.",
                 )
         columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in self._types.items())
         self._sql.execute(f"CREATE TABLE {self.full_name} ({columns})")
