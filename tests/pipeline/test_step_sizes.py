@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -13,7 +16,7 @@ from import_platform.core.step_memory import Observation, Step, StepHistory
 from import_platform.errors import MemoryBudgetExceeded, StoreUnavailable
 from import_platform.io.grants import Grants
 from import_platform.io.lake import Lake
-from import_platform.io.memory import held_bytes, release_unused
+from import_platform.io.memory import held_bytes
 from import_platform.io.table_memory import TableMemory, read_memory, write_memory
 from import_platform.pipeline.step_sizes import StepSizes
 from import_platform.pipeline.turns import Turns
@@ -24,53 +27,66 @@ def lake(tmp_path):
     return Lake(str(tmp_path / "lake"))
 
 
+def _run(lake, folder, work, table="t"):
+    """One run on the table s/t: `work` gets its turns. What the lake remembers of it afterwards."""
+    base = held_bytes()
+    budget = MemoryBudget(base + 1024 * MIB, base)
+    grants = Grants(folder / "memory", budget.free_bytes)
+    sizes = StepSizes(lake, "s", table, budget, run_id="run-1", memory=read_memory(lake, "s", table))
+    with Turns(grants, budget, lambda: False, sizes=sizes) as turns:
+        work(turns, grants)
+    return read_memory(lake, "s", table)
+
+
 @pytest.fixture
 def run(lake, tmp_path):
-    """One run on the table s/t: `work` gets its turns."""
-
-    def go(work, table="t"):
-        base = held_bytes()
-        budget = MemoryBudget(base + 1024 * MIB, base)
-        grants = Grants(tmp_path / "memory", budget.free_bytes)
-        memory = read_memory(lake, "s", table)
-        sizes = StepSizes(lake, "s", table, budget, run_id="run-1", memory=memory)
-        with Turns(grants, budget, lambda: False, sizes=sizes) as turns:
-            work(turns, grants)
-        return read_memory(lake, "s", table)
-
-    return go
+    return partial(_run, lake, tmp_path)
 
 
-def test_what_each_step_held_is_remembered_beside_what_it_planned(run):
+def _measured(function, folder):
+    """`function(lake, folder)` in a process of its own: here, what other tests left would be used again, or go away."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, Lake(str(folder / "lake")), folder).result(120)
+
+
+def _hold(size_bytes, looked=lambda: None):
+    """Memory that is really there, for longer than the watchdog looks away; what `looked` saw meanwhile."""
+    held = bytearray(size_bytes)
+    held[::4096] = b"x" * len(held[::4096])
+    time.sleep(0.25)
+    return looked()
+
+
+def _history_of_a_read_and_a_flush(lake, folder):
     def work(turns, grants):
         turns.read()
         turns.flush()
-        held = bytearray(80 * MIB)
-        held[::4096] = b"x" * len(held[::4096])
-        time.sleep(0.25)
-        del held
+        _hold(80 * MIB)
 
-    release_unused()  # what other tests left would go away while this one measures
-    history = run(work).history
+    return _run(lake, folder, work).history
+
+
+def _holders_of_a_flush(lake, folder):
+    told = []
+
+    def work(turns, grants):
+        turns.flush()
+        told.extend(_hold(64 * MIB, grants.holders))
+
+    _run(lake, folder, work)
+    return told
+
+
+def test_what_each_step_held_is_remembered_beside_what_it_planned(tmp_path):
+    history = _measured(_history_of_a_read_and_a_flush, tmp_path)
     [read], [flush] = history.of(Step.READ), history.of(Step.FLUSH)
     assert 70 * MIB < flush.held_bytes < 200 * MIB
     assert (flush.planned_bytes, flush.granted_bytes, flush.hit) == (528 * MIB, 528 * MIB, False)
     assert read.held_bytes < flush.held_bytes - 40 * MIB, "what a flush holds is not its read's"
 
 
-def test_the_ticket_says_who_holds_it_and_what_it_grew_to(run):
-    told = []
-
-    def work(turns, grants):
-        turns.flush()
-        held = bytearray(64 * MIB)
-        held[::4096] = b"x" * len(held[::4096])
-        time.sleep(0.25)
-        told.extend(grants.holders())
-        del held
-
-    run(work)
-    [holder] = told
+def test_the_ticket_says_who_holds_it_and_what_it_grew_to(tmp_path):
+    [holder] = _measured(_holders_of_a_flush, tmp_path)
     assert (holder.table, holder.step, holder.run_id) == ("s/t", "flush", "run-1")
     assert holder.held_bytes > 50 * MIB
     assert holder.seen_at >= holder.began_at > 0

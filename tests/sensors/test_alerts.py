@@ -21,7 +21,6 @@ from import_platform.resources.naming import SOURCE_TAG, op_name
 from import_platform.sensors.alerts import SETTLES, WEBHOOK_VARIABLE, Tick, Told, alert_sensor
 from tests.dagster_project import SHOP
 
-NOW = datetime.now(UTC)
 ORDERS = Told("shop", "orders", "ORDERS_HOOK")
 REJECTED = {"error_class": "SourceRejected", "error": "the source says no", "is_fault": True}
 
@@ -82,11 +81,12 @@ class Ticks:
 
     def __init__(self, instance, lake, environ, *, tables=(ORDERS,), stale=lambda instance, now: ()):
         self._made = (instance, lake, tables, stale)
+        self._began_at = datetime.now(UTC)  # not this module's import: runs are told by their age
         self.environ, self.said = environ, Said()
 
     def __call__(self, after_seconds=0.0):
         instance, lake, tables, stale = self._made
-        tick = Tick(instance, lake, tables, stale, NOW + timedelta(seconds=after_seconds), self.environ)
+        tick = Tick(instance, lake, tables, stale, self._began_at + timedelta(seconds=after_seconds), self.environ)
         return list(tick.run(self.said))
 
 
