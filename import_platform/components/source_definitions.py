@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -27,7 +27,7 @@ from import_platform.core.report import Status
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import ConfigError
 from import_platform.jobs.discovery import discovery_job, discovery_schedule
-from import_platform.jobs.due import cron_of, interval
+from import_platform.jobs.due import cron_of, stale_after
 from import_platform.jobs.reconcile import reconcile_schedules
 from import_platform.jobs.repartition import MaintainTable, maintenance_job
 from import_platform.jobs.schedules import sync_schedules
@@ -36,11 +36,6 @@ from import_platform.resources.naming import CODE_LOCATION, asset_key, sync_now_
 from import_platform.resources.platform import PlatformResource, SourceConfig
 from import_platform.resources.project import read_settings
 from import_platform.resources.snapshots import Snapshot
-
-SPARE_TIME = timedelta(hours=1)
-"""A table is stale after two of its schedule's longest pauses and this, so that one slow or skipped tick is no
-alarm.
-"""
 
 COUNTING_KINDS = frozenset({"postgres", "mysql", "sqlite", "duckdb"})
 """An API or a dlt resource would have to be read whole to be counted."""
@@ -140,7 +135,7 @@ def _checks(config: SourceConfig, table: DeclaredTable, snapshot: Snapshot | Non
     return table_checks.checks_of(
         table,
         table.checks.over(config.checks),
-        stale_after=2 * interval(cron, datetime.now(UTC)) + SPARE_TIME if cron else None,
+        stale_after=stale_after(cron, datetime.now(UTC)) if cron else None,
         has_key=bool(table.primary_key or found is None or found.primary_key),
         counts=config.connection.kind in COUNTING_KINDS,
     )

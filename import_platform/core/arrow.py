@@ -32,8 +32,19 @@ def numpy_values(values: pa.Array) -> npt.NDArray[Any]:
 
 
 def numpy_mask(flags: pa.BooleanArray) -> npt.NDArray[np.bool_]:
-    """Booleans without nulls as a mask, in one copy."""
-    return numpy_values(flags.cast(pa.uint8())).view(np.bool_)
+    """Booleans as a mask, in one copy; null is False."""
+    return pl.Series(flags).fill_null(False).to_numpy()
+
+
+def arrow_scalar(value: Any, dtype: pa.DataType) -> pa.Scalar:
+    """`pa.scalar(value, dtype)`, which asks for pandas too, for what a cursor may be."""
+    return pl.Series([value], dtype=polars_type(dtype)).to_arrow().cast(dtype)[0]
+
+
+def polars_type(dtype: pa.DataType) -> pl.DataType:
+    column = pl.from_arrow(pa.nulls(0, dtype))
+    assert isinstance(column, pl.Series)
+    return column.dtype
 
 
 def empty_table(schema: pa.Schema) -> pa.Table:

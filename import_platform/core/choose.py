@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from import_platform.core.arrow import polars_type
 from import_platform.core.choose_partition import choose_partition, created_column, is_instant
-from import_platform.core.column_range import check_partition_column, polars_type
+from import_platform.core.column_range import check_partition_column
 from import_platform.core.columns import check_masks, narrowed, stored_names
 from import_platform.core.cursor import looked_back
 from import_platform.core.table import (

@@ -11,6 +11,7 @@ import polars.selectors as cs
 import pyarrow as pa
 
 from import_platform.core import cursor
+from import_platform.core.arrow import polars_type
 from import_platform.core.cursor import CursorValue
 from import_platform.core.leaf import NULL, NUMBER_MAX, base_of, granularity_of, validate, width_and_index
 from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec, TimePartition
@@ -107,12 +108,6 @@ def range_expr(range_: ColumnRange, dtype: pa.DataType) -> pl.Expr:
     if bounds[1] is not None:
         inside &= (value < bounds[1]).fill_null(False)
     return ~inside if range_.outside else inside
-
-
-def polars_type(dtype: pa.DataType) -> pl.DataType:
-    column = pl.from_arrow(pa.array([], dtype))
-    assert isinstance(column, pl.Series)
-    return column.dtype
 
 
 def micros_expr(column: str, dtype: pl.DataType) -> pl.Expr:

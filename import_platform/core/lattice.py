@@ -6,12 +6,11 @@ those of the lake (`core.schema.lake_type`).
 
 from __future__ import annotations
 
-from typing import Any
-
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from import_platform.core.arrow import polars_type
 from import_platform.core.column_range import parsed_instants
 
 INSTANT = pa.timestamp("us", "UTC")
@@ -156,7 +155,7 @@ def _lowered(array: pa.Array, stored: pa.DataType) -> pa.Array:
     if (kind(array.type), kind(stored)) not in _LOWERABLE:
         return pa.nulls(len(array), stored)
     values = _series(array)
-    lowered = values.cast(_polars_type(stored), strict=False)
+    lowered = values.cast(polars_type(stored), strict=False)
     # Back in its own type, but for a double, which decimals of its own size may not hold.
     compared = pl.Float64 if "float" in (kind(array.type), kind(stored)) else values.dtype
     same = lowered.cast(compared, strict=False).eq_missing(values.cast(compared))
@@ -184,9 +183,9 @@ def _spelled(array: pa.Array, stored: pa.DataType) -> pa.Array:
         plain = text.str.contains(rf"^-?0*[0-9]{{0,{whole}}}(\.[0-9]{{0,{stored.scale}}}0*)?$") & text.str.contains(
             "[0-9]"
         )
-        return text.set(~plain.fill_null(False), None).cast(_polars_type(stored), strict=False).to_arrow().cast(stored)
+        return text.set(~plain.fill_null(False), None).cast(polars_type(stored), strict=False).to_arrow().cast(stored)
     if kind(stored) in ("integer", "float"):
-        return text.cast(_polars_type(stored), strict=False).to_arrow().cast(stored)
+        return text.cast(polars_type(stored), strict=False).to_arrow().cast(stored)
     if pa.types.is_binary(stored):
         return text.str.decode("hex", strict=False).to_arrow().cast(stored)
     return pa.nulls(len(array), stored)
@@ -194,7 +193,3 @@ def _spelled(array: pa.Array, stored: pa.DataType) -> pa.Array:
 
 def _series(array: pa.Array) -> pl.Series:
     return pl.Series("", pl.from_arrow(array))
-
-
-def _polars_type(dtype: pa.DataType) -> Any:
-    return _series(pa.nulls(0, dtype)).dtype

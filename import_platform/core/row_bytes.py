@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from import_platform.core.arrow import arrow_array
+from import_platform.core.arrow import arrow_array, numpy_values
 
 Bytes = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -26,12 +27,11 @@ def row_bytes(batch: pa.RecordBatch) -> Bytes:
 def _bytes(column: pa.Array) -> Bytes:
     dtype = column.type
     if pa.types.is_dictionary(dtype):
-        found = pc.fill_null(pc.take(arrow_array(_bytes(column.dictionary)), column.indices), 0)
-        return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
+        return _or_zero(pc.take(arrow_array(_bytes(column.dictionary)), column.indices))
     if _has_lengths(dtype):
-        return _lengths(pc.binary_length(column)) + OFFSET_BYTES
+        return _or_zero(pc.binary_length(column)) + OFFSET_BYTES
     if pa.types.is_string_view(dtype) or pa.types.is_binary_view(dtype):
-        return _lengths(pc.binary_length(column.cast(pa.large_binary()))) + 2 * OFFSET_BYTES
+        return _or_zero(pc.binary_length(column.cast(pa.large_binary()))) + 2 * OFFSET_BYTES
     if pa.types.is_struct(dtype):
         return np.asarray(np.sum([_bytes(child) for child in column.flatten()], axis=0), dtype=np.int64)
     if pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_map(dtype):
@@ -52,14 +52,14 @@ def _has_lengths(dtype: pa.DataType) -> bool:
     )
 
 
-def _lengths(lengths: pa.Array) -> Bytes:
-    return np.asarray(pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+def _or_zero(values: pa.Array) -> Bytes:
+    return pl.Series(values).fill_null(0).cast(pl.Int64).to_numpy()
 
 
 def _of_lists(column: pa.Array) -> Bytes:
     values = pa.StructArray.from_arrays([column.keys, column.items], ["k", "v"]) if _is_map(column) else column.values
     upto = np.concatenate([[0], np.cumsum(_bytes(values))])
-    offsets = column.offsets.to_numpy(zero_copy_only=False)
+    offsets = numpy_values(column.offsets)
     return np.asarray(np.diff(upto[offsets]) + OFFSET_BYTES, dtype=np.int64)
 
 

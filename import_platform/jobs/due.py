@@ -21,6 +21,9 @@ ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
+SPARE_TIME = timedelta(hours=1)
+"""One slow or skipped tick is no alarm."""
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -45,6 +48,11 @@ def interval(cron: str, at: datetime) -> timedelta:
     ticks = schedule_execution_time_iterator(at.timestamp(), cron, "UTC")
     times = [next(ticks) for _ in range(10)]
     return max(later - earlier for earlier, later in pairwise(times))
+
+
+def stale_after(cron: str, at: datetime) -> timedelta:
+    """How old a table's last sync may be: two of its schedule's longest pauses and an hour."""
+    return 2 * interval(cron, at) + SPARE_TIME
 
 
 def choose_tables(due: Iterable[str], held: Mapping[str, str]) -> Tick:

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from import_platform.core.report import Status
-from import_platform.jobs.due import held_tables, interval
+from import_platform.jobs.due import held_tables, stale_after
+from import_platform.jobs.last_sync import last_sync_at
 from import_platform.resources.naming import asset_key, sync_job
 
 Table = tuple[str, str]
 
-SPARE_TIME = timedelta(hours=1)
-LOOK_BACK = 50
-"""Materializations looked at where the newest is that of a partition; a sync writes at most so many of them."""
-
 DAEMON_SECONDS = 300.0
 """A daemon that did not say that it lives for so long has ended; it says so every half minute."""
-
-_CURRENT = {str(Status.DONE), str(Status.UNCHANGED)}
 
 
 @dataclass(frozen=True)
 class Outlook:
     """Of one table. `synced_at` is the end of the last sync that left nothing to do; None where there was none.
 
-    `next_sync_at` is None without a schedule, or with one that a person switched off. A table is stale after two of
-    its schedule's longest pauses and an hour; None without a schedule.
+    `next_sync_at` is None without a schedule, or with one that a person switched off; so is `is_stale` without one.
     """
 
     synced_at: datetime | None = None
@@ -48,7 +40,7 @@ def outlooks(instance: dg.DagsterInstance, crons: Mapping[Table, str | None], *,
     synced = _synced(instance, crons)
     running = _running(instance, crons)
     stopped = _stopped_schedules(instance)
-    ticks = {cron: (next_tick(cron, now), 2 * interval(cron, now) + SPARE_TIME) for cron in _distinct(crons.values())}
+    ticks = {cron: (next_tick(cron, now), stale_after(cron, now)) for cron in _distinct(crons.values())}
     found = {}
     for table, cron in crons.items():
         at = synced.get(table)
@@ -88,30 +80,9 @@ def _is_cron(cron: str) -> bool:
 
 def _synced(instance: dg.DagsterInstance, tables: Collection[Table]) -> dict[Table, datetime]:
     keys = {asset_key(*table): table for table in tables}
-    found = {}
-    for record in instance.get_asset_records(list(keys)):
-        entry = record.asset_entry
-        at = _synced_at(entry.last_materialization) if entry.last_materialization is not None else None
-        if at is None and entry.last_materialization is not None:
-            at = _earlier(instance, entry.asset_key)
-        if at is not None:
-            found[keys[entry.asset_key]] = at
-    return found
-
-
-def _earlier(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetime | None:
-    records = instance.fetch_materializations(key, limit=LOOK_BACK).records
-    return next((at for record in records if (at := _synced_at(record.event_log_entry)) is not None), None)
-
-
-def _synced_at(event: Any) -> datetime | None:
-    """When a sync ended with nothing left to do; None for any other event."""
-    made = event.asset_materialization
-    if made is None or made.partition is not None:
-        return None
-    status = made.metadata.get("status")
-    is_current = status is not None and str(status.value) in _CURRENT
-    return datetime.fromtimestamp(event.timestamp, UTC) if is_current else None
+    records = instance.get_asset_records(list(keys))
+    synced = {keys[record.asset_entry.asset_key]: last_sync_at(instance, record) for record in records}
+    return {table: at for table, at in synced.items() if at is not None}
 
 
 def _running(instance: dg.DagsterInstance, tables: Collection[Table]) -> set[Table]:

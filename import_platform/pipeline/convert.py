@@ -12,8 +12,9 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
+from import_platform.core.arrow import polars_type
 from import_platform.core.budget import MemoryBudget, format_bytes
-from import_platform.core.column_range import check_partition_column, polars_type
+from import_platform.core.column_range import check_partition_column
 from import_platform.core.identity import Identity
 from import_platform.core.layout import children
 from import_platform.core.report import Observer, Silent, Stage, Status, SyncReport

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from import_platform.core.arrow import arrow_array, arrow_scalar, numpy_mask
 from import_platform.core.cursor import CursorValue, decode, encode, later, looked_back
 from import_platform.core.hashing import key_hashes
 from import_platform.core.known import Known
@@ -197,10 +199,10 @@ class Extract:
         if at is None or not at.any():
             return batch
         seen = np.zeros(batch.num_rows, dtype=bool)
-        seen[np.flatnonzero(at)] = self._meet(chunk, batch.filter(pa.array(at)))
-        return batch.filter(pa.array(~seen))
+        seen[np.flatnonzero(at)] = self._meet(chunk, batch.filter(arrow_array(at)))
+        return batch.filter(arrow_array(~seen))
 
-    def _meet(self, chunk: _Gathering, batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _meet(self, chunk: _Gathering, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         hashes = self._hashes(batch)
         known = self._known.meet(hashes)
         if self._counted:
@@ -213,8 +215,8 @@ class Extract:
         if at is None or not at.any():
             return batch
         keep = ~at
-        keep[at] = self._meet(chunk, batch.filter(pa.array(at)))
-        return batch.filter(pa.array(keep))
+        keep[at] = self._meet(chunk, batch.filter(arrow_array(at)))
+        return batch.filter(arrow_array(keep))
 
     def _tail(self, batch: pa.RecordBatch) -> list[int]:
         lookback = self._table.spec.lookback
@@ -222,8 +224,7 @@ class Extract:
             return []
         ceiling = self._attempt.ceiling
         since = ceiling if ceiling is None else _looked_back(self._table, ceiling)
-        at = self._at(batch, since, self._compared(pc.greater_equal))
-        return [] if at is None or not at.any() else [int(h) for h in self._hashes(batch.filter(pa.array(at)))]
+        return self._hashes_at(batch, self._at(batch, since, self._compared(pc.greater_equal)))
 
     def _reach(self, chunk: _Gathering, batch: pa.RecordBatch) -> None:
         """For a pass whose ceiling is what its rows reach: the greatest value so far, and the rows that have it."""
@@ -235,10 +236,12 @@ class Extract:
         if later(chunk.reached, value, top.type) != chunk.reached:
             chunk.reached = value
             chunk.tail.clear()
-        at = self._at(batch, chunk.reached)
-        chunk.tail += [] if at is None or not at.any() else [int(h) for h in self._hashes(batch.filter(pa.array(at)))]
+        chunk.tail += self._hashes_at(batch, self._at(batch, chunk.reached))
 
-    def _hashes(self, batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    def _hashes_at(self, batch: pa.RecordBatch, at: npt.NDArray[np.bool_] | None) -> list[int]:
+        return [] if at is None or not at.any() else [int(h) for h in self._hashes(batch.filter(arrow_array(at)))]
+
+    def _hashes(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
         """What tells rows at one cursor value apart: their content; their key where rows only come and never change."""
         key = self._table.spec.primary_key
         return row_hashes(batch.select(key) if key and self._table.spec.sync is SyncMode.APPEND else batch)
@@ -248,14 +251,13 @@ class Extract:
 
     def _at(
         self, batch: pa.RecordBatch, value: str | None, compare: Callable[..., Any] = pc.equal
-    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
+    ) -> npt.NDArray[np.bool_] | None:
         cursor = self._table.spec.cursor
         if cursor is None or value is None or not batch.num_rows:
             return None
         kind = batch.schema.field(cursor).type
-        found = compare(batch.column(cursor), pa.scalar(decode(value, kind), kind))
-        mask: np.ndarray[tuple[int], np.dtype[np.bool_]] = pc.fill_null(found, False).to_numpy(zero_copy_only=False)
-        return mask
+        found = compare(batch.column(cursor), arrow_scalar(decode(value, kind), kind))
+        return numpy_mask(found)
 
     def _stage(self, chunk: _Gathering, *, end: bool) -> Iterator[Checkpoint]:
         if not chunk.rows and not chunk.rejected and not end:
@@ -289,7 +291,7 @@ def _content(batch: pa.RecordBatch) -> int:
     return int(frame.hash_rows(1).sum() or 0) % 2**64
 
 
-def row_hashes(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def row_hashes(batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
     """A hash per row of its values that are not NULL, so neither a new empty column nor another order changes it."""
     total = np.zeros(batch.num_rows, dtype=np.uint64)
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
@@ -297,7 +299,7 @@ def row_hashes(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.uint
         value, named = pl.DataFrame({"v": pl.from_arrow(array)}), pl.DataFrame({"v": [name]})
         mixed = (key_hashes(value, ["v"]) ^ key_hashes(named, ["v"])) * _ODD
         mixed ^= mixed >> np.uint64(32)
-        total += np.where(array.is_null().to_numpy(zero_copy_only=False), np.uint64(0), mixed)
+        total += np.where(numpy_mask(array.is_null()), np.uint64(0), mixed)
     return total
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from import_platform.core.arrow import arrow_array
 from import_platform.core.table import PARTITION_COLUMN
 from import_platform.errors import StoreUnavailable
 from import_platform.io.delta import DeltaLog
@@ -62,7 +63,7 @@ class LakeParents:
             for batch in self._batches(table, path):
                 kept = batch
                 if known.size:
-                    kept = batch.filter(pa.array(~np.isin(_row_hashes(batch), known)))
+                    kept = batch.filter(arrow_array(~np.isin(_row_hashes(batch), known)))
                 if kept.num_rows:
                     yield _selected(kept, columns)
 

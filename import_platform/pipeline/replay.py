@@ -100,7 +100,7 @@ class _Lacking:
 
     def __init__(self, table: OpenTable, snapshot: Snapshot) -> None:
         seen: Counter[tuple[str, int]] = Counter()
-        cursors = [pl.from_arrow(pa.array([], snapshot.schema.field(str(table.spec.cursor)).type))]
+        cursors = [pl.from_arrow(pa.nulls(0, snapshot.schema.field(str(table.spec.cursor)).type))]
         for ids, rows, fit in _read(table, snapshot.schema):
             fitting = rows.filter(fit)
             attempts = [each.attempt for each, is_fit in zip(ids, fit.to_pylist(), strict=True) if is_fit]

@@ -6,7 +6,8 @@ from functools import partial
 
 import pyarrow as pa
 
-from import_platform.core.column_range import TIME_MAX, TIME_MIN, check_partition_column, polars_type
+from import_platform.core.arrow import polars_type
+from import_platform.core.column_range import TIME_MAX, TIME_MIN, check_partition_column
 from import_platform.core.layout import ALL, NULL, ColumnRange, can_push_down
 from import_platform.core.leaf import NUMBER_MAX
 from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec, TimePartition

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from import_platform.core.column_range import TIME_MAX, TIME_MIN, check_partition_column, polars_type
+from import_platform.core.arrow import polars_type
+from import_platform.core.column_range import TIME_MAX, TIME_MIN, check_partition_column
 from import_platform.core.layout import ALL, NULL, can_push_down
 from import_platform.core.leaf import NUMBER_MAX
 from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec, TimePartition

@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 import pyarrow as pa
 
 from import_platform.core import cursor as cursors
-from import_platform.core.column_range import check_partition_column, polars_type
+from import_platform.core.arrow import polars_type
+from import_platform.core.column_range import check_partition_column
 from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
