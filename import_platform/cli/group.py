@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from import_platform.cli.terminal import Terminal
 from import_platform.core.budget import format_bytes
-from import_platform.core.groups import Grouping
+from import_platform.core.groups import GroupBy
 from import_platform.errors import ConfigError
 from import_platform.io.external_sort import sorted_files
 from import_platform.io.memory import MemoryWatch, tame_allocators
@@ -61,7 +61,7 @@ def run(screen: Terminal, asked: Asked) -> None:
 
 
 def _group(
-    screen: Terminal, files: ParquetFiles, grouping: Grouping, output: Output, watch: MemoryWatch
+    screen: Terminal, files: ParquetFiles, grouping: GroupBy, output: Output, watch: MemoryWatch
 ) -> GroupedFiles:
     budget = memory_budget(read_settings().memory)
     total = sum(files.footer(name).num_rows for name in files.names)
@@ -77,7 +77,7 @@ def _bar(screen: Terminal, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda rows: progress.advance(task, rows)
 
 
-def _grouping(asked: Asked, columns: Sequence[str]) -> Grouping:
+def _grouping(asked: Asked, columns: Sequence[str]) -> GroupBy:
     by, order_by = _names(asked.by), _names(asked.order_by)
     ordered = [*by, *order_by]
     if not by or len(set(ordered)) < len(ordered):
@@ -93,7 +93,7 @@ def _grouping(asked: Asked, columns: Sequence[str]) -> Grouping:
             found=sorted(set(lists) & set(by)),
             remedy="Leave it out of --columns.",
         )
-    return Grouping(by, order_by, lists)
+    return GroupBy(by, order_by, lists)
 
 
 def _names(text: str) -> tuple[str, ...]:

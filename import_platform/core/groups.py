@@ -28,7 +28,7 @@ FEW_ROWS = 1024
 
 
 @dataclass(frozen=True)
-class Grouping:
+class GroupBy:
     """What to bring together: `by` is the key, `order_by` the order within a key, `lists` the columns that become
     lists, in the order in which they are written."""
 
@@ -63,7 +63,7 @@ class OrderedGroups:
         MemoryBudgetExceeded: one group has more bytes than `limit_bytes`.
     """
 
-    def __init__(self, grouping: Grouping, *, limit_bytes: int, after: pa.RecordBatch | None = None) -> None:
+    def __init__(self, grouping: GroupBy, *, limit_bytes: int, after: pa.RecordBatch | None = None) -> None:
         self._grouping = grouping
         self._limit_bytes = limit_bytes
         self._last = None if after is None else _row(after, 0, grouping.ordered)

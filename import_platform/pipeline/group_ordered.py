@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from import_platform.core.budget import MIB, MemoryBudget
-from import_platform.core.groups import Grouping, OrderedGroups, shares_of
+from import_platform.core.groups import GroupBy, OrderedGroups, shares_of
 from import_platform.core.ordering import Place
 from import_platform.errors import ConfigError
 from import_platform.io.memory import MemoryWatch
@@ -76,7 +76,7 @@ class Output:
 
 def group_ordered(
     files: ParquetFiles,
-    grouping: Grouping,
+    grouping: GroupBy,
     output: Output,
     *,
     budget: MemoryBudget,
@@ -94,7 +94,7 @@ def group_ordered(
     """
     row_groups = _row_groups(files)
     spans = spans_of(row_groups, span_bytes)
-    done = _resumed(output, _manifest(files, grouping, output, spans))
+    done = _resumed(output, _manifest(row_groups, grouping, output, spans))
     at_once = workers or max(1, min(os.cpu_count() or 1, budget.free_bytes // 2 // WORKER_BYTES))
     limit_bytes = max(budget.free_bytes - at_once * WORKER_BYTES, 2 * WORKER_BYTES) // (2 * at_once)
     work = _Work(files, grouping, output, row_groups, limit_bytes, watch or MemoryWatch(), on_rows)
@@ -122,7 +122,7 @@ def spans_of(row_groups: Sequence[RowGroup], span_bytes: int) -> list[range]:
 @dataclass
 class _Work:
     files: ParquetFiles
-    grouping: Grouping
+    grouping: GroupBy
     output: Output
     row_groups: Sequence[RowGroup]
     limit_bytes: int
@@ -248,12 +248,12 @@ def _row_groups(files: ParquetFiles) -> list[RowGroup]:
     return found
 
 
-def _manifest(files: ParquetFiles, grouping: Grouping, output: Output, spans: Sequence[range]) -> bytes:
+def _manifest(row_groups: Sequence[RowGroup], grouping: GroupBy, output: Output, spans: Sequence[range]) -> bytes:
     """What the parts are made of; parts of something else are never mixed with these."""
-    footers = {name: (files.footer(name).num_rows, files.footer(name).serialized_size) for name in files.names}
-    told = {"files": footers, **asdict(grouping), "shares": dict(output.shares), "spans": len(spans)}
-    text = json.dumps(told, sort_keys=True)
-    return json.dumps({"made_of": hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), **told}).encode()
+    sizes = [(group.file, group.rows, group.bytes) for group in row_groups]
+    inputs = hashlib.blake2b(json.dumps(sizes).encode(), digest_size=16).hexdigest()
+    told = {**asdict(grouping), "shares": dict(output.shares), "inputs": inputs, "spans": len(spans)}
+    return json.dumps(told, sort_keys=True).encode()
 
 
 def emptied(output: Output) -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from import_platform.core.groups import Grouping, OrderedGroups, OutOfOrder, shares_of
+from import_platform.core.groups import GroupBy, OrderedGroups, OutOfOrder, shares_of
 from import_platform.core.ordering import Place
 from import_platform.errors import MemoryBudgetExceeded
 
-BY_NAME = Grouping(("name",), ("at",), ("at", "value"))
+BY_NAME = GroupBy(("name",), ("at",), ("at", "value"))
 MEGABYTE = 1 << 20
 
 ROWS = st.lists(st.tuples(st.text("abé", max_size=2), st.integers(0, 3), st.integers()), max_size=40).map(
@@ -33,7 +33,7 @@ def batch(rows, *, coded: bool = False) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, names=["name", "at", "value"])
 
 
-def grouped(grouping: Grouping, batches, **options) -> Iterator[pa.RecordBatch]:
+def grouped(grouping: GroupBy, batches, **options) -> Iterator[pa.RecordBatch]:
     groups = OrderedGroups(grouping, limit_bytes=options.pop("limit_bytes", MEGABYTE), **options)
     at = 0
     for each in batches:
@@ -108,10 +108,10 @@ def test_a_dictionary_that_holds_a_value_twice_splits_no_group():
 
 def test_keys_of_several_columns_and_no_order_within():
     rows = pa.RecordBatch.from_pydict({"a": [1, 1, 1, 2], "b": ["x", "x", "y", "a"], "v": [4, 3, 2, 1]})
-    found = rows_of(grouped(Grouping(("a", "b"), (), ("v",)), [rows.slice(0, 1), rows.slice(1)]))
+    found = rows_of(grouped(GroupBy(("a", "b"), (), ("v",)), [rows.slice(0, 1), rows.slice(1)]))
     assert found == [{"a": 1, "b": "x", "v": [4, 3]}, {"a": 1, "b": "y", "v": [2]}, {"a": 2, "b": "a", "v": [1]}]
     with pytest.raises(OutOfOrder):
-        list(grouped(Grouping(("a", "b"), (), ("v",)), [rows.take(pa.array([2, 0, 3]))]))
+        list(grouped(GroupBy(("a", "b"), (), ("v",)), [rows.take(pa.array([2, 0, 3]))]))
 
 
 def test_a_group_over_the_limit_is_an_error_with_its_place():

@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from import_platform.core.budget import MIB, budget_of
-from import_platform.core.groups import Grouping, OutOfOrder
+from import_platform.core.groups import GroupBy, OutOfOrder
 from import_platform.errors import ConfigError
 from import_platform.io.external_sort import sorted_files
 from import_platform.io.parquet_files import find
 from import_platform.io.store import Store
 from import_platform.pipeline.group_ordered import MANIFEST, Output, RowGroup, emptied, group_ordered, spans_of
 
-GROUPING = Grouping(("name",), ("at",), ("at", "value"))
+GROUPING = GroupBy(("name",), ("at",), ("at", "value"))
 BUDGET = budget_of(512 * MIB, base_bytes=200 * MIB)
 
 
@@ -124,7 +124,7 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
     (tmp_path / "out" / "thesis.txt").unlink()
     group_ordered(files, GROUPING, output, budget=BUDGET)
-    other = Grouping(("name",), (), ("value",))
+    other = GroupBy(("name",), (), ("value",))
     with pytest.raises(ConfigError, match="holds something else"):
         group_ordered(files, other, output, budget=BUDGET)
     emptied(output)
