@@ -24,6 +24,7 @@ _COLOURS = {
     State.PAUSED: "red",
     State.STALE: "red",
     State.UNFINISHED: "yellow",
+    State.REJECTS: "yellow",
     State.NEVER_SYNCED: "dim",
     State.NOT_DECLARED: "dim",
     State.UNREADABLE: "red",

@@ -13,7 +13,13 @@ from import_platform.core.budget import format_bytes
 from import_platform.core.report import Status, SyncReport
 from import_platform.errors import ImportPlatformError
 
-_COLOURS = {Status.DONE: "green", Status.UNCHANGED: "green", Status.CHECKPOINTED: "yellow", Status.FAILED: "red"}
+_COLOURS = {
+    Status.DONE: "green",
+    Status.DONE_WITH_REJECTS: "yellow",
+    Status.UNCHANGED: "green",
+    Status.CHECKPOINTED: "yellow",
+    Status.FAILED: "red",
+}
 _COLUMNS = (
     "table",
     "status",
@@ -78,7 +84,8 @@ def _print(screen: Terminal, reports: Sequence[SyncReport]) -> None:
     for report in reports:
         if report.rows_rejected:
             screen.out.print(
-                f"{report.table}: {report.rows_rejected:,} rows were rejected and kept aside",
+                f"{report.table}: {report.rows_rejected:,} rows were rejected and kept aside; "
+                f"import-platform rejected list {report.table} says why",
                 markup=False,
                 soft_wrap=True,
             )

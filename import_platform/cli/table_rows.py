@@ -32,6 +32,7 @@ class State(StrEnum):
     RUNNING = "running"
     NEVER_SYNCED = "never synced"
     NOT_DECLARED = "not declared"  # in the lake, in no defs.yaml
+    REJECTS = "done with rejects"  # the last sync set rows apart; `rejected list` shows them
     OK = "ok"
 
 
@@ -166,7 +167,8 @@ def _state(found: TableStatus | None, incident: Incident | None, outlook: Outloo
         return State.NOT_DECLARED
     if outlook.is_stale:
         return State.STALE
-    return State.UNFINISHED if found.open_attempts else State.OK
+    ended = State.REJECTS if outlook.with_rejects else State.OK
+    return State.UNFINISHED if found.open_attempts else ended
 
 
 def _iso(at: datetime | None) -> str | None:

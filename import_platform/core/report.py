@@ -11,9 +11,14 @@ class Status(StrEnum):
     """How one table's sync ended."""
 
     DONE = "done"
+    DONE_WITH_REJECTS = "done with rejects"  # whole, but rows that could not be stored were set apart
     UNCHANGED = "unchanged"
     CHECKPOINTED = "checkpointed"  # stopped on request or time limit; the next run goes on
     FAILED = "failed"
+
+
+UP_TO_DATE = frozenset({Status.DONE, Status.DONE_WITH_REJECTS, Status.UNCHANGED})
+"""Nothing is left to do until the source changes."""
 
 
 @dataclass
@@ -52,6 +57,13 @@ class SyncReport:
     def as_json(self) -> dict[str, Any]:
         """Plain values: Dagster stores no member of an enumeration as metadata."""
         return {**asdict(self), "status": self.status.value}
+
+
+def ended_as(*, changed: bool, rejected_rows: int) -> Status:
+    """How a pass over the source ended that left nothing to do."""
+    if rejected_rows:
+        return Status.DONE_WITH_REJECTS
+    return Status.DONE if changed else Status.UNCHANGED
 
 
 class Stage(StrEnum):

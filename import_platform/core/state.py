@@ -193,10 +193,13 @@ def ended(
 
 
 def content_of(attempt: Attempt, checkpoints: Sequence[Checkpoint]) -> str:
-    """What a whole full refresh holds, whatever the order and the cuts of its rows: count, sum of hashes, columns."""
+    """What a whole full refresh holds, whatever the order and the cuts of its rows: count, sum of hashes, columns, and
+    how many rows it set apart, or rows newly rejected would be told nowhere."""
     rows = sum(checkpoint.rows for checkpoint in checkpoints)
     hashes = sum(checkpoint.content for checkpoint in checkpoints) % 2**64
-    return f"{rows}:{hashes:016x}:{zlib.crc32(repr((attempt.columns, attempt.filters)).encode()):08x}"
+    rejected = sum(checkpoint.rejected_rows for checkpoint in checkpoints)
+    apart = f":{rejected}" if rejected else ""
+    return f"{rows}:{hashes:016x}:{zlib.crc32(repr((attempt.columns, attempt.filters)).encode()):08x}{apart}"
 
 
 def swapped(content: str, rows: int) -> str:

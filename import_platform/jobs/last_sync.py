@@ -7,15 +7,12 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from import_platform.core.report import Status
+from import_platform.core.report import UP_TO_DATE, Status
 
 LOOK_BACK = 50
 """Materializations looked at where the newest is that of a partition; a sync writes at most so many of them."""
 
-COMPLETE = frozenset({Status.DONE, Status.UNCHANGED})
-"""A sync that left nothing to do."""
-
-UNDER_WAY = COMPLETE | {Status.CHECKPOINTED}
+UNDER_WAY = UP_TO_DATE | {Status.CHECKPOINTED}
 """One that ended at its time limit goes on by itself: such a table is long, not late."""
 
 
@@ -23,7 +20,7 @@ def last_sync_at(
     instance: dg.DagsterInstance,
     record: dg.AssetRecord,
     *,
-    ended: frozenset[Status] = COMPLETE,
+    ended: frozenset[Status] = UP_TO_DATE,
     since: datetime | None = None,
 ) -> datetime | None:
     """When the last sync that ended as one of `ended` did so; None where none is found among the last LOOK_BACK events.
@@ -37,6 +34,16 @@ def last_sync_at(
     if since is not None and at < since:
         return at
     return next((_time(event) for event in _newest_first(instance, record, newest) if _is_sync(event, ended)), None)
+
+
+def last_sync(instance: dg.DagsterInstance, record: dg.AssetRecord) -> tuple[datetime, Status] | None:
+    """When the last sync that left nothing to do ended, and how."""
+    newest = record.asset_entry.last_materialization
+    events = _newest_first(instance, record, newest) if newest is not None else iter(())
+    found = next((event for event in events if _is_sync(event, UP_TO_DATE)), None)
+    if found is None or found.asset_materialization is None:
+        return None
+    return _time(found), Status(str(found.asset_materialization.metadata["status"].value))
 
 
 def _newest_first(

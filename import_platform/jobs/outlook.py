@@ -11,8 +11,9 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from import_platform.core.report import Status
 from import_platform.jobs.due import held_tables, stale_after
-from import_platform.jobs.last_sync import last_sync_at
+from import_platform.jobs.last_sync import last_sync
 from import_platform.resources.naming import asset_key, sync_job
 
 Table = tuple[str, str]
@@ -23,7 +24,8 @@ DAEMON_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Outlook:
-    """Of one table. `synced_at` is the end of the last sync that left nothing to do; None where there was none.
+    """Of one table. `synced_at` is the end of the last sync that left nothing to do; None where there was none;
+    it set rows apart where `with_rejects`.
 
     `next_sync_at` is None without a schedule, or with one that a person switched off; so is `is_stale` without one.
     """
@@ -32,6 +34,7 @@ class Outlook:
     next_sync_at: datetime | None = None
     is_stale: bool | None = None
     is_running: bool = False
+    with_rejects: bool = False
 
 
 def outlooks(instance: dg.DagsterInstance, crons: Mapping[Table, str | None], *, now: datetime) -> dict[Table, Outlook]:
@@ -43,14 +46,15 @@ def outlooks(instance: dg.DagsterInstance, crons: Mapping[Table, str | None], *,
     ticks = {cron: (next_tick(cron, now), stale_after(cron, now)) for cron in _distinct(crons.values())}
     found = {}
     for table, cron in crons.items():
-        at = synced.get(table)
+        at, status = synced.get(table, (None, None))
+        rejects = status is Status.DONE_WITH_REJECTS
         if cron is None or cron not in ticks:
-            found[table] = Outlook(at, is_running=table in running)
+            found[table] = Outlook(at, is_running=table in running, with_rejects=rejects)
             continue
         tick, patience = ticks[cron]
         is_off = sync_job(table[0]) in stopped
         stale = at is not None and now - at > patience
-        found[table] = Outlook(at, None if is_off else tick, stale, is_running=table in running)
+        found[table] = Outlook(at, None if is_off else tick, stale, table in running, rejects)
     return found
 
 
@@ -78,11 +82,11 @@ def _is_cron(cron: str) -> bool:
     return True
 
 
-def _synced(instance: dg.DagsterInstance, tables: Collection[Table]) -> dict[Table, datetime]:
+def _synced(instance: dg.DagsterInstance, tables: Collection[Table]) -> dict[Table, tuple[datetime, Status]]:
     keys = {asset_key(*table): table for table in tables}
     records = instance.get_asset_records(list(keys))
-    synced = {keys[record.asset_entry.asset_key]: last_sync_at(instance, record) for record in records}
-    return {table: at for table, at in synced.items() if at is not None}
+    synced = {keys[record.asset_entry.asset_key]: last_sync(instance, record) for record in records}
+    return {table: found for table, found in synced.items() if found is not None}
 
 
 def _running(instance: dg.DagsterInstance, tables: Collection[Table]) -> set[Table]:

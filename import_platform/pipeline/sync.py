@@ -12,7 +12,7 @@ from import_platform.core.budget import format_bytes
 from import_platform.core.cursor import CursorValue, later
 from import_platform.core.feed import FeedPlan, plan_feed
 from import_platform.core.layout import validate
-from import_platform.core.report import Status, SyncReport
+from import_platform.core.report import Status, SyncReport, ended_as
 from import_platform.core.sampled import with_known
 from import_platform.core.state import (
     Attempt,
@@ -213,16 +213,26 @@ class _Sync:
             attempt, tail = self._ended(attempt, done, state)
         if extract.ended and self._same(attempt, pending, state):
             self.table.staging.discard(attempt.id)
+            self._end(done)
             return
         if extract.ended:
             self._flush(attempt, pending, complete=True, tail=tuple(tail))
             self.table.staging.discard(attempt.id)
-            changed = self.report.files_added + self.report.files_removed > 0
-            self.report.status = Status.DONE if changed else Status.UNCHANGED
+            self._end(done)
             return
         if self._in_parts and not context.stop():
             self._flush_whole(attempt, pending)
         self._stop_at_checkpoint()
+
+    def _end(self, done: Sequence[Checkpoint]) -> None:
+        """Rows that earlier runs of the same pass set apart count too."""
+        rejected = sum(checkpoint.rejected_rows for checkpoint in done)
+        changed = self.report.files_added + self.report.files_removed > 0
+        self.report.status = ended_as(changed=changed, rejected_rows=rejected)
+        if rejected:
+            name = self.table.spec.id
+            said = f"done with rejects: {rejected:,} rows set apart; see import-platform rejected list {name}"
+            self.table.context.observer.note(name, said)
 
     def _ended(self, attempt: Attempt, done: list[Checkpoint], state: TableState) -> tuple[Attempt, list[int]]:
         column = self.table.spec.info.column(str(self.table.spec.cursor))

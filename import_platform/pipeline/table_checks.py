@@ -12,7 +12,7 @@ from import_platform.core.check_state import CheckState, Counted, check_state_fr
 from import_platform.core.cursor import decode
 from import_platform.core.drift import Drift, drift
 from import_platform.core.layout import EVERYTHING
-from import_platform.core.report import Status, SyncReport
+from import_platform.core.report import UP_TO_DATE, Status, SyncReport
 from import_platform.core.state import AttemptKind
 from import_platform.core.table import CheckSettings, SyncMode
 from import_platform.errors import ImportPlatformError
@@ -81,7 +81,7 @@ def _looked(
     columns = context.notes.source_columns
     state = replace(known, columns=columns or known.columns)
     # A backfill brings one range up to date, not the table.
-    if report.status in (Status.DONE, Status.UNCHANGED) and context.notes.kind != AttemptKind.BACKFILL:
+    if report.status in UP_TO_DATE and context.notes.kind != AttemptKind.BACKFILL:
         state = replace(state, complete_at=context.notes.begun_at)
     keys, settings = None, wanted.settings
     if KEY_IS_UNIQUE in wanted.names:

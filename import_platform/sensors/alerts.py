@@ -240,6 +240,7 @@ def _of_incident(incident: Incident, now: datetime) -> list[Cause]:
     return [Cause(f"incident:{incident.number}", table, f"incident {incident.number}{did}", incident.error, command)]
 
 
+_CHANGED = {str(Status.DONE), str(Status.DONE_WITH_REJECTS)}
 _COUNTS = ("rows_inserted", "rows_updated", "rows_deleted", "rows_rejected", "delta_version", "cursor_after")
 
 
@@ -248,7 +249,7 @@ def _success(told: Told, event: dg.EventLogEntry, *, since: float) -> dict[str, 
     found = event.asset_materialization
     metadata = found.metadata if found is not None else {}
     status = metadata.get("status")
-    if status is None or status.value != str(Status.DONE) or event.timestamp < since:
+    if status is None or status.value not in _CHANGED or event.timestamp < since:
         return None
     counts = {name: metadata[name].value for name in _COUNTS if name in metadata}
     changes = ", ".join(f"{counts.get(f'rows_{word}', 0):,} {word}" for word in ("inserted", "updated", "deleted"))

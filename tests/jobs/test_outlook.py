@@ -47,12 +47,13 @@ def test_a_table_without_history_has_only_its_next_tick(instance):
     assert only(instance, cron="no cron at all") == Outlook()
 
 
-@pytest.mark.parametrize("status", ["done", "unchanged"])
+@pytest.mark.parametrize("status", ["done", "unchanged", "done with rejects"])
 def test_a_sync_that_left_nothing_to_do_is_the_last_one(instance, status):
     before = datetime.now(UTC)
     materialize(instance, status=status)
     found = only(instance)
     assert before - timedelta(seconds=1) < found.synced_at < datetime.now(UTC) + timedelta(seconds=1)
+    assert found.with_rejects == (status == "done with rejects")
 
 
 def test_a_sync_that_ended_at_its_time_limit_left_the_table_behind(instance):
