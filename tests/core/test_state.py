@@ -37,6 +37,20 @@ def test_what_is_written_is_what_is_read():
     assert state_from_json(state.to_json()) == state
 
 
+@pytest.mark.parametrize(
+    ("value", "read", "added"),
+    [
+        (TableState(7, "a", "f", "9"), state_from_json, {"files"}),
+        (replace(SYNC, columns=("id int64",)), attempt_from_json, {"filters", "open_ended", "files", "manifest"}),
+    ],
+    ids=["state", "attempt"],
+)
+def test_what_an_older_release_wrote_is_read_as_it_was_meant(value, read, added):
+    written = json.loads(value.to_json())
+    assert added <= written.keys()
+    assert read(json.dumps({name: written[name] for name in written.keys() - added}).encode()) == value
+
+
 def test_the_same_value_is_always_the_same_bytes():
     one, other = TableState(progress={"a": 1, "b": 2}), TableState(progress={"b": 2, "a": 1})
     assert one.to_json() == other.to_json()
