@@ -16,7 +16,7 @@ DBT_ARGS ?=
 SOAK_ARGS ?=
 SETUP := $(VENV)/.installed
 
-.PHONY: help setup demo ui dbt check format lint test bench soak screenshots lock clean
+.PHONY: help setup demo ui dbt check format lint test bench soak screenshots dist lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,8 +65,14 @@ soak: $(SETUP) ## 300 tables on minutely schedules beside the real daemon for te
 screenshots: $(SETUP) ## make docs/images anew from the browser tests
 	@IMPORT_PLATFORM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/browser/test_pages.py
 
+dist: $(SETUP) ## dist/: wheel, sdist, bill of materials (CycloneDX), list of licences; checked against requirements.lock
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build --target sdist --target wheel --directory dist
+	@$(BIN)/python -m release.materials dist
+	@ls -l dist
+
 lock: $(SETUP) ## solve requirements.lock, and that of the image, anew from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --extra cluster --extra dbt $(LOCKED) \
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --extra cluster --extra dbt --extra docs $(LOCKED) \
 	    --universal --python-version 3.11 --upgrade --output-file requirements.lock
 	@$(BIN)/uv pip compile pyproject.toml --extra cluster --constraint requirements.lock $(LOCKED) \
 	    --python-version 3.12 --python-platform linux --output-file requirements.image.lock

@@ -103,11 +103,12 @@ def imported(folder: Path) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"import_platform", "tests"}
+    return names - set(sys.stdlib_module_names) - {"import_platform", "tests", "release"}
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("import_platform", ["demo", "dbt"]), ("tests", ["demo", "dev", "cluster"])]
+    ("folder", "extras"),
+    [("import_platform", ["demo", "dbt"]), ("tests", ["demo", "dev", "cluster"]), ("release", ["dev"])],
 )
 def test_every_package_that_is_imported_is_declared(folder: str, extras: list[str]) -> None:
     texts = [*PROJECT["dependencies"], *(text for extra in extras for text in PROJECT["optional-dependencies"][extra])]
