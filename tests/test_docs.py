@@ -148,10 +148,3 @@ def test_the_readme_names_every_variable_of_the_contract(name: str) -> None:
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_contributing_names_every_make_target(target: str) -> None:
     assert f"`make {target}" in text_of("CONTRIBUTING.md")
-
-
-def test_the_version_is_the_newest_of_the_changelog() -> None:
-    from import_platform import __version__
-
-    versions = re.findall(r"^## (\S+)", text_of("CHANGELOG.md"), re.MULTILINE)
-    assert __version__ in versions[:2]
