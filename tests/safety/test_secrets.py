@@ -27,7 +27,7 @@ from tests.sources.rest.api_server import ApiServer, Listed
 
 __all__ = ["empty_home", "project"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.slow
 
 CANARY = "cAnArY+5f/1d:9e@77"
 """With characters that a URL and a shell treat specially."""
@@ -69,6 +69,7 @@ class Place:
 @pytest.fixture
 def place(project, monkeypatch, caplog, capfd):
     monkeypatch.setenv(WEBHOOK_VARIABLE, HOOK)
+    monkeypatch.setattr("import_platform.assets.failure.OUTAGE_PAUSES_SECONDS", (0.0, 0.0, 0.0))
     caplog.set_level(logging.INFO)
     (project.root / "defs" / "shop" / "defs.yaml").unlink()
     made = Place(project)
