@@ -72,9 +72,9 @@ dist: $(SETUP) ## dist/: wheel, sdist, bill of materials (CycloneDX), list of li
 	@ls -l dist
 
 lock: $(SETUP) ## solve requirements.lock, and that of the image, anew from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --extra cluster --extra dbt --extra docs $(LOCKED) \
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --extra cluster --extra dbt --extra docs --extra dask $(LOCKED) \
 	    --universal --python-version 3.11 --upgrade --output-file requirements.lock
-	@$(BIN)/uv pip compile pyproject.toml --extra cluster --constraint requirements.lock $(LOCKED) \
+	@$(BIN)/uv pip compile pyproject.toml --extra cluster --extra dask --constraint requirements.lock $(LOCKED) \
 	    --python-version 3.12 --python-platform linux --output-file requirements.image.lock
 
 clean: ## remove .venv and every cache; the lake and Dagster's history stay

@@ -18,6 +18,7 @@ from import_platform.components.loading import BrokenSource, Catalog, load_sourc
 from import_platform.components.source_definitions import PLATFORM
 from import_platform.jobs.due import cron_of
 from import_platform.jobs.stale import stale_tables
+from import_platform.resources.executors import executor
 from import_platform.resources.naming import maintain_job
 from import_platform.resources.project import dbt_folder, validating
 from import_platform.sensors.alerts import Told, alert_sensor
@@ -52,7 +53,7 @@ def build_definitions(catalog: Catalog, *, strict: bool) -> dg.Definitions:
     return dg.Definitions.merge(
         dg.Definitions(
             resources={"platform": PLATFORM},
-            executor=dg.in_process_executor,
+            executor=executor(),
             assets=[_placeholder(source) for source in catalog.broken],
             metadata={"broken_sources": dg.MetadataValue.json(_as_json(catalog.broken))},
         ),

@@ -108,7 +108,11 @@ def imported(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("import_platform", ["demo", "dbt"]), ("tests", ["demo", "dev", "cluster"]), ("release", ["dev"])],
+    [
+        ("import_platform", ["demo", "dbt", "dask", "cluster"]),
+        ("tests", ["demo", "dev", "cluster"]),
+        ("release", ["dev"]),
+    ],
 )
 def test_every_package_that_is_imported_is_declared(folder: str, extras: list[str]) -> None:
     texts = [*PROJECT["dependencies"], *(text for extra in extras for text in PROJECT["optional-dependencies"][extra])]

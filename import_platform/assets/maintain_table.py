@@ -42,7 +42,7 @@ def maintain_in_step(
     Raises what Dagster understands, as `materialize_table` does.
     """
     session, name = current_session(), table_id(source, declared.name)
-    tag_run(context.instance, context.run)
+    tag_run(context)
     with translated(context, session, name, platform), stop_on_signals() as stop:
         lake = platform.lake()
         before = table_status(lake, source, declared.name)

@@ -76,7 +76,7 @@ def materialize_table(
     itself, Failure otherwise, DagsterExecutionInterruptedError when the run was asked to stop.
     """
     session, name = current_session(), table_id(config.name, declared.name)
-    tag_run(context.instance, context.run)
+    tag_run(context)
     with translated(context, session, name, platform), stop_on_signals(session.stop) as stop:
         lake, limit_bytes = platform.lake(), partition_max_bytes(declared)
         before = table_status(lake, config.name, declared.name)

@@ -80,7 +80,7 @@ def _asset(source: str, group: Group) -> dg.AssetsDefinition:
 def published_in_step(context: Any, platform: PlatformResource, source: str, group: Group) -> list[PublishReport]:
     """Publishes the group; raises what Dagster understands, as `materialize_table` does."""
     session, first = current_session(), table_id(source, group[0][0])
-    tag_run(context.instance, context.run)
+    tag_run(context)
     with translated(context, session, first, platform), stop_on_signals() as stop:
         observer, run = observer_of(context, session), context.run.run_id
         try:

@@ -40,7 +40,7 @@ def repair_in_step(
     Raises what Dagster understands, as `materialize_table` does.
     """
     session, name = current_session(), table_id(config.name, declared.name)
-    tag_run(context.instance, context.run)
+    tag_run(context)
     with translated(context, session, name, platform), stop_on_signals(session.stop) as stop:
         lake = platform.lake()
         before = table_status(lake, config.name, declared.name)

@@ -10,12 +10,12 @@ from import_platform.core.report import Observer
 from import_platform.core.run_record import RunOrder
 from import_platform.io.lake import Lake
 from import_platform.pipeline.ledger import fold_ledger
+from import_platform.resources.executors import is_one_process
 from import_platform.resources.naming import BILLABLE_TAG
 
 FOLD_EVERY_SECONDS = 60.0
 """A run of many tables shows its first ones while it works on the others."""
 
-_ONE_PROCESS = frozenset({"in_process", "execute_in_process_executor"})
 _lock = threading.Lock()
 _done: dict[str, set[str]] = {}
 _folded_at: dict[str, float] = {}
@@ -36,7 +36,7 @@ def fold_after_last(context: Any, lake: Lake, observer: Observer, table: str) ->
     with _lock:
         done = _done.setdefault(run_id, set())
         done.add(table)
-        last = _alone(context) or len(done) >= _tables(context)
+        last = not is_one_process(context) or len(done) >= _tables(context)
         if last:
             _done.pop(run_id)
         begun = _folded_at.setdefault(run_id, time.monotonic())
@@ -47,10 +47,6 @@ def fold_after_last(context: Any, lake: Lake, observer: Observer, table: str) ->
             _folded_at.pop(run_id)
     if due:
         fold_ledger(lake, observer)
-
-
-def _alone(context: Any) -> bool:
-    return context.job_def.executor_def.name not in _ONE_PROCESS
 
 
 def _tables(context: Any) -> int:

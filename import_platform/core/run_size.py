@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
@@ -13,6 +14,8 @@ KUBERNETES_TAG = "dagster-k8s/config"
 SMALL_PERCENT, MEDIUM_PERCENT = 30, 60
 LIMIT_PERCENT = 125
 """A pod's limit over the budget inside it, which by default is 80 % of the limit."""
+
+_NEED = re.compile(r"_([0-9]{1,7})M\]$")
 
 
 class MemoryClass(StrEnum):
@@ -45,3 +48,15 @@ def kubernetes_config(expected_bytes: int | None, *, budget_bytes: int) -> dict[
     expected = limit if expected_bytes is None else -(-expected_bytes * LIMIT_PERCENT // 100 // MIB)
     memory = {"requests": {"memory": f"{min(max(expected, 1), limit)}Mi"}, "limits": {"memory": f"{limit}Mi"}}
     return {"container_config": {"resources": memory}}
+
+
+def step_label(number: int, need_bytes: int) -> str:
+    """What one of several like steps is called, so that whoever places it knows its need: Dagster gives all of them the
+    same tags. Letters, digits and underscores, as in a step's key."""
+    return f"{number}_{-(-need_bytes // MIB)}M"
+
+
+def step_bytes(step_key: str) -> int | None:
+    """The need in a step's key, `write[part_3_640M]`; None where it says nothing."""
+    found = _NEED.search(step_key)
+    return int(found[1]) * MIB if found else None

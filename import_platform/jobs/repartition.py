@@ -9,6 +9,7 @@ import dagster as dg
 
 from import_platform.core.table import DeclaredTable
 from import_platform.jobs.choose import choose_op
+from import_platform.resources.executors import executor
 from import_platform.resources.naming import SOURCE_TAG, maintain_job, op_name, pool
 from import_platform.resources.platform import PlatformResource, SourceConfig
 
@@ -74,7 +75,7 @@ def maintenance_job(config: SourceConfig, tables: Sequence[DeclaredTable], maint
     return graph.to_job(
         name=maintain_job(config.name),
         config=choice,
-        executor_def=dg.in_process_executor,
+        executor_def=executor(),
         tags={SOURCE_TAG: config.name},
         description=f"Keeps the leaves of {config.name} inside their limit, and their files few. The sensor "
         "`repartition_oversized` starts it when a leaf has outgrown the limit; nothing is read from the source.",

@@ -10,6 +10,7 @@ import dagster as dg
 from import_platform.core.table import DeclaredTable
 from import_platform.jobs.choose import choose_op
 from import_platform.jobs.source_job import SourceJob
+from import_platform.resources.executors import executor
 from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, order_tags, pool, sync_job, sync_now_job
 from import_platform.resources.platform import PlatformResource, SourceConfig
 
@@ -25,11 +26,11 @@ class RunTable(Protocol):
 
 
 def asset_sync_job(config: SourceConfig, tables: Sequence[DeclaredTable]) -> SourceJob:
-    """Every table of the source in one process, one after the other; a run may select some of them."""
+    """Every table of the source as a step of its own; a run may select some of them."""
     return SourceJob(
         sync_job(config.name),
         selection=dg.AssetSelection.assets(*(asset_key(config.name, table.name) for table in tables)),
-        executor_def=dg.in_process_executor,
+        executor_def=executor(),
         tags={SOURCE_TAG: config.name},
         description=f"Syncs the tables of {config.name}. Schedules and the command line run it; "
         f"people start {sync_now_job(config.name)}, which needs no partition.",
@@ -64,7 +65,7 @@ def sync_now(config: SourceConfig, tables: Sequence[DeclaredTable], run_table: R
     return graph.to_job(
         name=sync_now_job(config.name),
         config=choice,
-        executor_def=dg.in_process_executor,
+        executor_def=executor(),
         tags={SOURCE_TAG: config.name},
         description=f"Brings tables of {config.name} up to date now: open the Launchpad, name tables or leave the list "
         "empty for all, and press Launch Run. The runs appear on the asset pages like scheduled ones.",

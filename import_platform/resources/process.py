@@ -8,23 +8,29 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import dagster as dg
 import psutil
 
+from import_platform.resources.executors import run_process
 from import_platform.resources.naming import HOST_TAG, PROCESS_TAG
 
 
-def process_tags() -> dict[str, str]:
-    """Tags that name this process: its host, its id, and its start (ids are used again)."""
-    return {HOST_TAG: _host(), PROCESS_TAG: f"{os.getpid()}:{_started(os.getpid())}"}
+def process_tags(process: int | None = None) -> dict[str, str]:
+    """Tags that name a process, else this one: its host, its id, and its start (ids are used again)."""
+    id_ = os.getpid() if process is None else process
+    return {HOST_TAG: _host(), PROCESS_TAG: f"{id_}:{_started(id_)}"}
 
 
-def tag_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Writes this process into the run's tags unless they say so already (a retried run may have moved)."""
-    tags = process_tags()
+def tag_run(context: Any) -> None:
+    """Writes the process of a step's run into the run's tags unless they say so already (a retried run may have moved).
+
+    Not where steps are placed elsewhere: there the executor does so, or the run's launcher looks after it.
+    """
+    process, run = run_process(context), context.run
+    tags = process_tags(process) if process is not None else {}
     if any(run.tags.get(name) != value for name, value in tags.items()):
-        instance.add_run_tags(run.run_id, tags)
+        context.instance.add_run_tags(run.run_id, tags)
 
 
 def is_gone(tags: Mapping[str, str]) -> bool:

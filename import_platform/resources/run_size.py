@@ -31,7 +31,7 @@ def size_tags(instance: dg.DagsterInstance, source: str, tables: Collection[str]
     said = [_said(record) for record in records]
     unknown = [None] * (len(tables) - len(said))
     expected = largest([*(each[0] for each in said), *unknown])
-    budget_bytes = max((each[1] for each in said), default=0) or _setting_bytes()
+    budget_bytes = max((each[1] for each in said), default=0) or setting_bytes()
     tags = {MEMORY_TAG: str(memory_class(expected, budget_bytes=budget_bytes or default_bytes()))}
     if budget_bytes and in_kubernetes():
         tags[KUBERNETES_TAG] = json.dumps(kubernetes_config(expected, budget_bytes=budget_bytes))
@@ -40,7 +40,7 @@ def size_tags(instance: dg.DagsterInstance, source: str, tables: Collection[str]
 
 def rewrite_tags() -> dict[str, str]:
     """Tags of a run that rewrites leaves: its peak follows from its budget, whatever the leaf."""
-    budget_bytes = _setting_bytes()
+    budget_bytes = setting_bytes()
     total_bytes = budget_bytes or default_bytes()
     expected = predicted_peak_bytes(MemoryBudget(total_bytes, BASE_BYTES))
     tags = {MEMORY_TAG: str(memory_class(expected, budget_bytes=total_bytes))}
@@ -52,7 +52,7 @@ def rewrite_tags() -> dict[str, str]:
 def step_tags() -> dict[str, Any]:
     """Tags of every table's step, for executors that give each step a pod of its own: these do not read a run's tags,
     and no step is known when definitions load, so each gets the whole budget."""
-    budget_bytes = _setting_bytes()
+    budget_bytes = setting_bytes()
     return (
         {KUBERNETES_TAG: kubernetes_config(None, budget_bytes=budget_bytes)} if budget_bytes and in_kubernetes() else {}
     )
@@ -62,7 +62,7 @@ def in_kubernetes(environ: Mapping[str, str] = os.environ) -> bool:
     return "KUBERNETES_SERVICE_HOST" in environ
 
 
-def _setting_bytes() -> int:
+def setting_bytes() -> int:
     """IMPORT_PLATFORM_MEMORY as this process has it; 0 where it is not set, or is no size: the sync then says so."""
     try:
         setting = read_settings().memory

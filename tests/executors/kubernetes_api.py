@@ -1,0 +1,105 @@
+"""As much of the Kubernetes API as Dagster asks for, on loopback: it takes jobs and runs their commands on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+HOST = "127.0.0.1"
+
+
+class Cluster:
+    """Jobs by name as they were posted; while `runs`, each gets a process."""
+
+    def __init__(self, folder: Path, *, runs: bool) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.kubeconfig = folder / "kubeconfig.json"
+        self._folder = folder
+        self.runs = runs
+
+    def create(self, job: dict[str, Any]) -> None:
+        name = job["metadata"]["name"]
+        self.jobs[name] = job
+        if self.runs:
+            (container,) = job["spec"]["template"]["spec"]["containers"]
+            given = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+            with (self._folder / f"{name}.log").open("wb") as log:
+                # A pod has its variables from the job, and from config maps that this machine has in its environment.
+                self.processes[name] = subprocess.Popen(
+                    container["args"], env={**given, **os.environ}, stdout=log, stderr=subprocess.STDOUT
+                )
+
+    def status(self, name: str) -> dict[str, Any] | None:
+        if name not in self.jobs:
+            return None
+        code = self.processes[name].poll() if name in self.processes else None
+        ended = {} if code is None else {"succeeded": 1} if code == 0 else {"failed": 1}
+        return {**self.jobs[name], "status": ended or {"active": 1}}
+
+    def resources(self, step: str) -> dict[str, Any]:
+        """Of the pod of the first step whose key begins so."""
+        job = next(job for job in self.jobs.values() if step_of(job).startswith(step))
+        resources: dict[str, Any] = job["spec"]["template"]["spec"]["containers"][0]["resources"]
+        return resources
+
+
+def step_of(job: dict[str, Any]) -> str:
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    return next((each["value"] for each in container["env"] if each["name"] == "DAGSTER_RUN_STEP_KEY"), "")
+
+
+@contextmanager
+def kubernetes_api(folder: Path, *, runs: bool) -> Iterator[Cluster]:
+    """A cluster for as long as the block lasts; what it still runs then is ended."""
+    cluster = Cluster(folder, runs=runs)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            job = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            cluster.create(job)
+            self._answer(job)
+
+        def do_GET(self) -> None:
+            self._answer(cluster.status(self.path.split("/jobs/")[1].split("/")[0]))
+
+        def _answer(self, body: dict[str, Any] | None) -> None:
+            data = json.dumps(body or {"kind": "Status", "code": 404}).encode()
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: Any) -> None: ...
+
+    server = ThreadingHTTPServer((HOST, 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    cluster.kubeconfig.write_text(json.dumps(_kubeconfig(server.server_port)))
+    try:
+        yield cluster
+    finally:
+        server.shutdown()
+        server.server_close()
+        for process in cluster.processes.values():
+            process.kill()
+            process.wait()
+
+
+def _kubeconfig(port: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "nobody"}}],
+        "clusters": [{"name": "here", "cluster": {"server": f"http://{HOST}:{port}"}}],
+        "users": [{"name": "nobody", "user": {}}],
+    }
