@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 
 from import_platform import __version__
 from release.licences import licence_of, permissive, refused, stated
-from release.packages import PROJECT, SHIPPED, requirements, shipped_packages
+from release.packages import PROJECT, SHIPPED, project_requirements, requirements, shipped_packages
 
 LOCK = Path(__file__).parents[1] / "requirements.lock"
 
@@ -75,9 +75,11 @@ def _part(name: str, package: Distribution, *, required: bool) -> Component:
 
 def _asked(name: str, packages: dict[str, Distribution]) -> set[str]:
     """Names that a package asks for, its extras included where something here brings what they want."""
-    package = packages[name] if name in packages else Distribution.from_name(name)
-    extras = frozenset(SHIPPED) if name == PROJECT else frozenset(package.metadata.get_all("Provides-Extra") or [])
-    return {asked.name for asked in requirements(package, extras)} & packages.keys() - {name}
+    if name == PROJECT:
+        wanted = project_requirements(*SHIPPED)
+    else:
+        wanted = requirements(packages[name], packages[name].metadata.get_all("Provides-Extra") or [])
+    return {asked.name for asked in wanted} & packages.keys() - {name}
 
 
 def as_json(bom: Bom) -> str:

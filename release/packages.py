@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, distribution, distributions
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+ROOT = Path(__file__).parents[1]
 PROJECT = "import-platform"
 SHIPPED = ("demo", "dbt", "cluster")
 """Extras that a user installs; `docs` and `dev` are for those who work on the project."""
@@ -20,25 +23,37 @@ def shipped_packages(*extras: str) -> dict[str, Distribution]:
         PackageNotFoundError: a package that is asked for is not installed: run `make setup`.
     """
     found: dict[str, Distribution] = {}
-    waiting = [(PROJECT, frozenset(extras))]
+    waiting = list(project_requirements(*extras))
     done: set[tuple[str, frozenset[str]]] = set()
     while waiting:
-        name, wanted = waiting.pop()
-        if (name, wanted) in done:
-            continue
-        done.add((name, wanted))
-        found[name] = distribution(name)
-        waiting += ((asked.name, frozenset(asked.extras)) for asked in requirements(found[name], wanted))
-    return {canonicalize_name(name): package for name, package in sorted(found.items()) if name != PROJECT}
+        asked = waiting.pop()
+        key = (asked.name, frozenset(asked.extras))
+        if key not in done:
+            done.add(key)
+            found[asked.name] = distribution(asked.name)
+            waiting += requirements(found[asked.name], key[1])
+    return dict(sorted(found.items()))
 
 
-def requirements(package: Distribution, extras: frozenset[str] = frozenset()) -> Iterator[Requirement]:
+def project_requirements(*extras: str) -> Iterator[Requirement]:
+    """What the project itself asks for; from pyproject.toml, because what an editable installation says may be old."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    yield from _here(project["dependencies"], extras)
+    for extra in extras:
+        yield from _here(project["optional-dependencies"][extra], extras)
+
+
+def requirements(package: Distribution, extras: Iterable[str] = ()) -> Iterator[Requirement]:
     """What a package asks for here with these extras."""
-    environments: list[Mapping[str, str]] = [{"extra": extra} for extra in ("", *sorted(extras))]
-    for text in package.requires or []:
+    return _here(package.requires or [], extras)
+
+
+def _here(texts: Iterable[str], extras: Iterable[str]) -> Iterator[Requirement]:
+    given = [{"extra": extra} for extra in ("", *sorted(extras))]
+    for text in texts:
         asked = Requirement(text)
         asked.name = canonicalize_name(asked.name)
-        if asked.marker is None or any(asked.marker.evaluate(dict(given)) for given in environments):
+        if asked.marker is None or any(asked.marker.evaluate(dict(one)) for one in given):
             yield asked
 
 
