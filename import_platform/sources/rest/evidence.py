@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -12,15 +14,17 @@ from requests import PreparedRequest, Response
 
 HIDDEN = "***"
 BODY_CHARACTERS_MAX = 20_000
+LEAST_CHARACTERS = 6
+"""A shorter part of a secret is a part of many words too."""
+
 _TELLING = re.compile(r"auth|token|key|secret|password|cookie|session|signature|credential", re.IGNORECASE)
 
 
 class Secrets:
     """The secret values of one API, for hiding them wherever they turn up. Its repr shows none."""
 
-    def __init__(self, values: Iterator[str]) -> None:
-        found = {value for value in values if value}
-        self._values = sorted({*found, *(quote(value, safe="") for value in found)}, key=len, reverse=True)
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = {spelling for value in values if value for spelling in _spellings(value)}
 
     def __repr__(self) -> str:
         return f"Secrets({len(self._values)})"
@@ -30,9 +34,34 @@ class Secrets:
         return any(secret in value for secret in self._values)
 
     def hidden(self, text: str) -> str:
-        for secret in self._values:
+        for secret in sorted(self._values, key=len, reverse=True):
             text = text.replace(secret, HIDDEN)
         return text
+
+    def and_sent(self, request: PreparedRequest) -> Secrets:
+        """These, and the credentials of the request: a token that was fetched for it is declared nowhere."""
+        sent = [str(value) for name, value in request.headers.items() if _TELLING.search(name)]
+        words = [value.rpartition(" ")[2] for value in sent]  # without `Bearer`
+        found = Secrets(word for word in words if len(word) >= LEAST_CHARACTERS)
+        found._values |= self._values
+        return found
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """The ways in which an answer may give a secret back: as it is, quoted for a URL or JSON, inside a base64 text."""
+    yield value
+    yield quote(value, safe="")
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    raw = value.encode()
+    for ahead in range(3):  # bytes before it, in the group of three in which it begins
+        length = ahead + len(raw)
+        # The characters that hold bits of nothing but the secret.
+        begin, end = (0, 2, 3)[ahead], length // 3 * 4 + (0, 1, 2)[length % 3]
+        for encode in (b64encode, urlsafe_b64encode):
+            inside = encode(b"\0" * ahead + raw).decode()[begin:end]
+            if len(inside) >= LEAST_CHARACTERS:
+                yield inside
 
 
 @dataclass(frozen=True)
@@ -48,6 +77,7 @@ class Exchange:
 
     @classmethod
     def of(cls, request: PreparedRequest, response: Response | None, secrets: Secrets) -> Exchange:
+        secrets = secrets.and_sent(request)
         return cls(
             str(request.method),
             _url(str(request.url), secrets),
