@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,9 @@ def postgres(postgres_server: str) -> Iterator[Database]:
 
 
 @pytest.fixture(autouse=True)
-def _no_instance_of_another_test():
-    """Dagster remembers the instance entered last in a context variable, and instances of tests end in any order."""
-    yield
+def _nothing_left_for_other_tests():
+    """Dagster remembers the instance entered last in a context variable, and instances of tests end in any order; other
+    libraries change the working directory, which says where a project is."""
+    with chdir(Path.cwd()):
+        yield
     _current_storage.set(None)

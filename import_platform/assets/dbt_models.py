@@ -4,6 +4,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def dbt_definitions(project: Path, manifest: Path) -> dg.Definitions:
 
     @dbt_assets(manifest=manifest, name="dbt_models", dagster_dbt_translator=LakeTranslator(), pool="dbt/duckdb")
     def dbt_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from dbt.cli(["build"], context=context).stream().fetch_row_counts().fetch_column_metadata()
+        with chdir(Path.cwd()):  # dbt goes to its project and stays there; other steps go on from here
+            yield from dbt.cli(["build"], context=context).stream().fetch_row_counts().fetch_column_metadata()
 
     return dg.Definitions(
         assets=[dbt_models],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -38,10 +39,12 @@ def test_a_build_records_rows_columns_and_checks(built: Project, definitions: dg
     job = dg.Definitions.merge(
         definitions, dg.Definitions(jobs=[dg.define_asset_job("models", selection=dg.AssetSelection.groups("dbt"))])
     ).resolve_job_def("models")
+    began_in = Path.cwd()
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance)
         event = instance.get_latest_materialization_event(MART)
     assert result.success
+    assert Path.cwd() == began_in
     metadata = event.asset_materialization.metadata
     with built.connect() as connection:
         rows = connection.execute("SELECT count(*) FROM marts.punctuality_by_carrier_month").fetchone()[0]
