@@ -69,11 +69,13 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo, *, in_lake: C
     info = _with_synthetic(declared, info)
     info = _chosen_columns(declared, info)
     primary_key, key_reason = _primary_key(declared, info)
+    _check_versions(declared, info, primary_key)
     sync, cursor, sync_reason = _sync(declared, info, primary_key)
     partition, partition_reason = _partition(declared, info, primary_key)
     deleted = info.deleted if declared.deleted is None else _column(info, declared.deleted, role="soft-delete").name
     placing: str | None = getattr(partition, "column", None)
-    kept = {name for name in (*primary_key, cursor, deleted, placing) if name is not None}
+    versions = info.versions.columns if info.versions is not None else ()
+    kept = {name for name in (*primary_key, cursor, deleted, placing, *versions) if name is not None}
     check_masks(declared.choice, kept=kept, table=info.name_in_lake)
     renamed = stored_names(info, kept=kept, in_lake=in_lake)
     return TableSpec(
@@ -139,7 +141,7 @@ def _chosen_columns(declared: DeclaredTable, info: TableInfo) -> TableInfo:
     """Keys, cursor, partition and soft-delete column are always among them, declared or the source's own."""
     key = info.primary_key if declared.primary_key is None else declared.primary_key
     named = [declared.cursor, declared.deleted, info.deleted, getattr(declared.partition, "column", None)]
-    kept = [*key, *named, *(info.cursors or ())]
+    kept = [*key, *named, *(info.cursors or ()), *(info.versions.columns if info.versions is not None else ())]
     chosen = narrowed(info, declared.choice, kept=[name for name in kept if name is not None])
     return replace(chosen, where=declared.where)
 
@@ -167,6 +169,20 @@ def _primary_key(declared: DeclaredTable, info: TableInfo) -> tuple[tuple[str, .
         )
     named = ", ".join(declared.primary_key)
     return declared.primary_key, f"primary key {named}: declared" if named else "no primary key: declared"
+
+
+def _check_versions(declared: DeclaredTable, info: TableInfo, primary_key: tuple[str, ...]) -> None:
+    if info.versions is None:
+        return
+    other = primary_key != info.primary_key, declared.sync is SyncMode.APPEND, declared.deleted is not None
+    for is_other, word in zip(other, ("primary_key", "sync: append", "deleted"), strict=True):
+        if is_other:
+            raise ConfigError(
+                "the source says which version of a row stays, and this would decide otherwise",
+                table=info.name_in_lake,
+                word=word,
+                remedy="Leave it out of the table; what stands at the connection counts.",
+            )
 
 
 def _sync(declared: DeclaredTable, info: TableInfo, primary_key: tuple[str, ...]) -> tuple[SyncMode, str | None, str]:

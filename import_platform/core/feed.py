@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
 @dataclass(frozen=True)
 class FeedFile:
-    """One file as it was when it was listed. `tag` changes with its content (an etag, or the time of its last change).
+    """One file as it was when it was listed. `tag` changes with its content (an etag, or the time of its last change);
+    `modified` is when that was, in ISO 8601.
 
     `number` counts the versions of all files of the table in the order in which they are read. `again` says that an
     earlier version of the file was read before.
@@ -20,6 +21,7 @@ class FeedFile:
     tag: str
     number: int = 0
     again: bool = False
+    modified: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ def plan_feed(
             number = before.number
         else:
             last_number = number = last_number + 1
-        planned = FeedFile(file.path, file.size_bytes, file.tag, number, again=unfinished or before is not None)
-        after.append(FeedFile(file.path, file.size_bytes, file.tag, number))
+        after.append(replace(file, number=number))
+        planned = replace(file, number=number, again=unfinished or before is not None)
         if everything or not same:
             files.append(planned)
     return FeedPlan(tuple(files), tuple(after), last_number)

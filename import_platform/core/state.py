@@ -40,7 +40,7 @@ class TableState:
     the last attempt that is not a backfill; `progress` the last chunk in the lake of every attempt still open; `tail`
     holds hashes of the rows at an unsettled cursor value, so that reading them again changes nothing; `content` tells
     what the last full refresh swapped in, so that swapping in the same rows again changes nothing. `files` are those
-    of a feed that have been read, as they were.
+    of a feed that have been read, as they were, and `tombstones` name what is remembered of deleted keys.
     """
 
     number: int = 0
@@ -53,6 +53,7 @@ class TableState:
     tail: tuple[int, ...] = ()
     content: str = ""
     files: tuple[FeedFile, ...] = ()
+    tombstones: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -60,7 +61,8 @@ class TableState:
 
 def state_from_json(data: bytes) -> TableState:
     value = json.loads(data)
-    return TableState(**value | {"tail": tuple(value["tail"]), "files": feed_files(value.get("files", ()))})
+    names = {name: tuple(value.get(name, ())) for name in ("tail", "tombstones")}
+    return TableState(**value | names | {"files": feed_files(value.get("files", ()))})
 
 
 def next_state(
@@ -73,6 +75,7 @@ def next_state(
     complete: bool,
     tail: tuple[int, ...] = (),
     content: str = "",
+    tombstones: tuple[str, ...] = (),
 ) -> TableState:
     """The state after flushing an attempt's chunks up to `last_chunk`; the cursor moves only when it is complete."""
     progress = {**current.progress, attempt.id: last_chunk}
@@ -87,6 +90,7 @@ def next_state(
         progress=progress,
         sync_attempt=attempt.id if syncs else current.sync_attempt,
         content=content,
+        tombstones=tombstones,
     )
     if complete and syncs and attempt.ceiling is not None:
         state = replace(state, cursor=attempt.ceiling, settled=attempt.settled, tail=tail)

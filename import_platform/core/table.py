@@ -9,6 +9,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 from import_platform.core.publication import Publication
+from import_platform.core.versions import Versions
 
 PARTITION_COLUMN = "_partition"
 """The only partition column of every Delta table in the lake; a source column of this name is refused."""
@@ -109,6 +110,8 @@ class TableInfo:
     `cursors` are the columns by which the source can give changes only; None: by any. Columns of a `sampled` table are
     those seen so far, and a read may meet more or wider ones (`sources.protocol.ColumnsGrew`). `deleted` is the column
     by which the source itself marks rows that went away. A `synthetic` column is read only where it is the cursor.
+    `key_repeats` says that the source gives rows of one key several times, `versions` which of them stays wherever that
+    is not the one that came last.
     """
 
     schema: str
@@ -123,6 +126,8 @@ class TableInfo:
     sampled: bool = False
     deleted: str | None = None
     synthetic: tuple[ColumnInfo, ...] = ()
+    key_repeats: bool = False
+    versions: Versions | None = None
 
     @property
     def name_in_lake(self) -> str:
@@ -253,4 +258,5 @@ class TableSpec:
     def fixed_columns(self) -> frozenset[str]:
         """Those that identify and place rows: their kind never changes in place."""
         partition = getattr(self.partition, "column", None)
-        return frozenset(name for name in (*self.primary_key, self.cursor, partition) if name is not None)
+        versions = self.info.versions.columns if self.info.versions is not None else ()
+        return frozenset(name for name in (*self.primary_key, self.cursor, partition, *versions) if name is not None)

@@ -33,6 +33,7 @@ from import_platform.core.state import (
 )
 from import_platform.errors import StoreUnavailable, TableBusy
 from import_platform.io.store import Store
+from import_platform.io.tombstones import Tombstones
 
 LEASE = timedelta(minutes=10)
 
@@ -48,6 +49,11 @@ class Staging:
             local.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(PermissionError):  # somebody else's, who may show it to a group that shares the lake
                 local.chmod(0o700)  # staged rows are readable by the owner only
+
+    @property
+    def tombstones(self) -> Tombstones:
+        """What the table remembers of deleted keys."""
+        return Tombstones(self._store, self._path)
 
     def state(self, number: int) -> TableState:
         """State n; the empty state when it was never written or the staging folder was emptied by hand."""

@@ -242,10 +242,14 @@ class Flush:
     def _merge_into(self, schema: pa.Schema) -> Merge:
         if self._merge is None or self._merging != schema:
             table, spec = self._table, self._table.spec
-            target = Target(table.context.lake.store, table.path, schema, table.identity, spec.cursor, spec.deleted)
+            versions, store = spec.info.versions, table.context.lake.store
+            sets = versions.key if versions is not None and versions.is_set else ()
+            target = Target(store, table.path, schema, table.identity, spec.cursor, spec.deleted, sets)
             by_key = bool(spec.primary_key) and self._attempt.kind is not AttemptKind.APPEND
-            # The source's own key is unique; only a key that a person declared may repeat within a full read.
-            swaps = self._attempt.kind is AttemptKind.FULL_REFRESH and spec.primary_key == spec.info.primary_key
+            # A key that a person declared may repeat within a full read, and some sources' own keys; of versions only
+            # the greatest are left.
+            unique = versions is not None or (spec.primary_key == spec.info.primary_key and not spec.info.key_repeats)
+            swaps = self._attempt.kind is AttemptKind.FULL_REFRESH and unique
             self._merge = Merge(
                 target,
                 self._rows(),
@@ -279,12 +283,17 @@ class Flush:
     def _creates_empty(self) -> bool:
         return self._complete and self._attempt.kind is not AttemptKind.BACKFILL
 
+    def _tombstones(self, state: TableState) -> tuple[str, ...]:
+        """What names the deleted keys that the table remembers after this flush; durable already."""
+        return state.tombstones
+
     def _claim(self, state: TableState, merged: Merged) -> int:
         """Puts the next state and returns its number; a number that anybody else put is burnt."""
         if self._claimed is not None and self._claimed[1] == state:
             return self._claimed[0]
         number = max(state.number, self._table.staging.last_claimed()) + 1
         last = self._chunks[-1].number if self._chunks else state.progress.get(self._attempt.id, 0)
+        tombstones = self._tombstones(state)
         while not self._table.staging.claim(
             next_state(
                 state,
@@ -295,6 +304,7 @@ class Flush:
                 complete=self._complete,
                 tail=self._tail,
                 content=self._content and swapped(self._content, sum(file.rows for file in merged.adds)),
+                tombstones=tombstones,
             )
         ):
             number += 1

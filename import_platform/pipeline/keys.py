@@ -34,11 +34,13 @@ two workers join them by (measured with UUIDs and with 20 M numbers; Polars keep
 @dataclass(frozen=True)
 class KeyColumns:
     """What decides which source row wins: `cursor` by value, then arrival. Rows that the column `deleted` marks take
-    their key out of the lake and are not written."""
+    their key out of the lake and are not written. With `is_set` all rows of a key stay, whatever they are: then they
+    replace what the lake has of it as a set."""
 
     primary_key: tuple[str, ...]
     cursor: str | None
     deleted: str | None = None
+    is_set: bool = False
 
 
 class FlushKeys:
@@ -138,6 +140,8 @@ class FlushKeys:
         """The last version of each key, sorted by the first key column; `keep` loses the others and what is deleted."""
         names = self.names
         last = every
+        if self._columns.is_set:
+            return self._sets(every)
         if not ascends(every, names):
             again = repeated(every, names)
             if again.any():
@@ -151,6 +155,15 @@ class FlushKeys:
         if self._columns.deleted is not None:
             self._lose(last.filter("deleted")[ROW])
         return last.select(*names, ROW)
+
+    def _sets(self, every: pl.DataFrame) -> pl.DataFrame:
+        """A row per key, one that is written where there is one; `keep` loses what is deleted."""
+        order = every
+        if self._columns.deleted is not None:
+            self._lose(every.filter("deleted")[ROW])
+            order = every.sort("deleted", maintain_order=True)
+        last = order.unique(self.names, keep="first", maintain_order=True)
+        return (last.sort(self.names[0], nulls_last=False) if self.passes == 1 else last).select(*self.names, ROW)
 
     def _lose(self, rows: pl.Series) -> None:
         if rows.len():

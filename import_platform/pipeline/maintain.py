@@ -44,6 +44,8 @@ def maintain(
     snapshot = table.log.snapshot()
     if snapshot is not None:
         table.staging.forget_states(before=snapshot.transaction, older_than=vacuum_age)
+        living = table.staging.state(snapshot.transaction).tombstones
+        table.staging.tombstones.forget(living, older_than=vacuum_age)
     return Maintained(tuple(done), files, size)
 
 

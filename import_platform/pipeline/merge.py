@@ -53,7 +53,7 @@ class Target:
     """The table that rows go to, as fixed in the lake: where, which columns, how placed and identified.
 
     `deleted` names a column of the staged rows that marks deleted ones: they take the row of their key away and leave
-    none behind.
+    none behind. `sets` are the columns, if any, by which rows are replaced as a set instead of one by one.
     """
 
     store: Store
@@ -62,6 +62,7 @@ class Target:
     identity: Identity
     cursor: str | None
     deleted: str | None = None
+    sets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Merge:
             hits[path] = np.union1d(hits[path], positions) if path in hits else positions
         incoming = self._grown(snapshot, kept, incoming, hits)
         splits = {leaf: split.targets for leaf, split in incoming.layout.splits.items()}
-        replaced = self._put_back(files, found, incoming, in_place=not gone)
+        replaced = self._put_back(files, found, incoming, in_place=not gone and not self._target.sets)
         rest = {path: np.setdiff1d(p, replaced[path].positions) if path in replaced else p for path, p in hits.items()}
         rewrites = plan_rewrites(
             files,
@@ -189,7 +190,8 @@ class Merge:
 
     def _keys_of(self, rows: Rows) -> FlushKeys:
         target = self._target
-        columns = KeyColumns(target.identity.primary_key, target.cursor, target.deleted)
+        key = target.sets or target.identity.primary_key
+        columns = KeyColumns(key, target.cursor, target.deleted, is_set=bool(target.sets))
         return FlushKeys(rows, target.schema, columns, limit_bytes=self._budget.merge_bytes)
 
     def _probe_of(self, keys: FlushKeys) -> Probe:
@@ -199,7 +201,7 @@ class Merge:
             keys,
             self._inputs,
             target.path,
-            KeyFilters(target.store, target.path, self._inputs),
+            None if target.sets else KeyFilters(target.store, target.path, self._inputs),
             workers=max(1, min(at_once, self._budget.rewrite_bytes // (2 * PROBE_BATCH_BYTES))),
             watch=self._watch,
         )

@@ -34,14 +34,21 @@ class Hits:
 
 
 class Probe:
-    """Looks for the keys of one flush in files, in each only once.
+    """Looks for the keys of one flush in files, in each only once; without `filters` where the keys are no table's.
 
     Memory: a pass of keys; per worker a batch of key columns; eight bytes per row found, four where it takes
     passes.
     """
 
     def __init__(
-        self, keys: FlushKeys, inputs: Inputs, table_path: str, filters: KeyFilters, *, workers: int, watch: MemoryWatch
+        self,
+        keys: FlushKeys,
+        inputs: Inputs,
+        table_path: str,
+        filters: KeyFilters | None,
+        *,
+        workers: int,
+        watch: MemoryWatch,
     ) -> None:
         self._keys = keys
         self._inputs = inputs
@@ -64,13 +71,13 @@ class Probe:
     def _look_once(self, files: pl.DataFrame) -> None:
         [keys] = self._keys.frames()
         names, first = self._keys.names, self._keys.primary_key[0]
-        few = 0 < keys.height <= FILTER_KEYS_MAX
+        few = 0 < keys.height <= FILTER_KEYS_MAX and self._filters is not None
         hashes = np.sort(filter_hashes(keys, names)) if few else None
 
         def look(file: dict[str, object]) -> Hits:
             path, rows = str(file["path"]), file["rows"]
             mine = keys_in_bounds(keys, names[0], file.get(f"min.{first}"), file.get(f"max.{first}"))
-            if hashes is None or not isinstance(rows, int) or rows > FILTER_ROWS_MAX:
+            if hashes is None or self._filters is None or not isinstance(rows, int) or rows > FILTER_ROWS_MAX:
                 return self._read(path, mine, build=False)
             verdict = self._filters.look(path, hashes)
             if verdict is None:
@@ -116,7 +123,8 @@ class Probe:
             build = build and not hit.height
             if build:
                 hashes.append(filter_hashes(frame, names))
-        if build and hashes:  # a file that is hit will be rewritten, a filter of it would be for nothing
+        # A file that is hit will be rewritten, a filter of it would be for nothing.
+        if build and hashes and self._filters is not None:
             self._filters.put(path, np.concatenate(hashes))
         found = Replaced(np.concatenate(positions), np.concatenate(rows))
         return Hits(found, _count_written(found.rows, self._keys.keep), filter_bytes=filter_bytes)

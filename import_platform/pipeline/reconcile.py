@@ -32,6 +32,7 @@ from import_platform.pipeline.extract import row_hashes
 from import_platform.pipeline.fitting import Fitting, evolution_of
 from import_platform.pipeline.measured import measured
 from import_platform.pipeline.turns import Turns
+from import_platform.pipeline.versioned import refuse_versions
 from import_platform.sources.protocol import ReadRequest
 
 TRIES = 3
@@ -98,6 +99,7 @@ def _checked(table: OpenTable) -> Snapshot:
             table=table.id,
             remedy=f"Declare primary_key:, or read it anew: import-platform sync {table.id} --full-refresh.",
         )
+    refuse_versions(table, "a comparison")
     evolution = evolution_of(table.spec, snapshot)
     if evolution.added or evolution.widened:
         changed = [field.name for field in (*evolution.added, *evolution.widened)]
@@ -166,7 +168,8 @@ class _Comparison:
         """Compares the rows of some ranges by key."""
         held = _Held(self._key, self._lake_rows(_inside(ranges, group)))
         # A key that a person declared may repeat at the source; then its last version counts, which the merge finds.
-        unique = self._table.spec.primary_key == self._table.spec.info.primary_key
+        spec = self._table.spec
+        unique = spec.primary_key == spec.info.primary_key and not spec.info.key_repeats
         for rows in self._source_rows_of(ranges, group):
             inside = rows.filter(arrow_array(np.isin(ranges.places(rows.select(self._names)), group)))
             found = held.judge(inside.select(self._names))

@@ -31,6 +31,7 @@ from import_platform.pipeline.edit import Edit
 from import_platform.pipeline.extract import row_hashes
 from import_platform.pipeline.lookup import BATCH_BYTES, newer_than_lake
 from import_platform.pipeline.measured import measured
+from import_platform.pipeline.versioned import refuse_versions
 
 
 def replay_rejected(context: TableContext) -> SyncReport:
@@ -51,6 +52,7 @@ def replay_rejected(context: TableContext) -> SyncReport:
             raise ConfigError(
                 "the lake has no such table", table=table.id, remedy=f"Import it first: import-platform sync {table.id}"
             )
+        refuse_versions(table, "a replay")
         if not table.identity.primary_key and table.spec.sync is not SyncMode.APPEND:
             raise ConfigError(
                 "a table without a key that is swapped whole gets its rejected rows with its next full refresh",

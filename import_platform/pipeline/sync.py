@@ -30,10 +30,9 @@ from import_platform.core.table import SyncMode
 from import_platform.errors import ConfigError, ImportPlatformError, Interrupted, Overtaken
 from import_platform.io.ledger import record_rejected
 from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
-from import_platform.pipeline.backfill import BackfillFlush
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
-from import_platform.pipeline.flush import Flush, RangeChanged
+from import_platform.pipeline.flush import RangeChanged
 from import_platform.pipeline.incidents import record_failure, record_success
 from import_platform.pipeline.keys import ROW_BYTES
 from import_platform.pipeline.ledger import Ran, recorded
@@ -41,6 +40,7 @@ from import_platform.pipeline.replace_range import range_files
 from import_platform.pipeline.sampled import as_staged, grown
 from import_platform.pipeline.stopping import stoppable
 from import_platform.pipeline.turns import Turns
+from import_platform.pipeline.versioned import flush_of, refuse_versions
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, NoRowsYet, ReadsFeed, TokenExpired
 
 RESUME_WITHIN = timedelta(days=7)
@@ -73,6 +73,7 @@ def backfill_table(context: TableContext, key: str) -> SyncReport:
     """
 
     def work(table: OpenTable, report: SyncReport) -> None:
+        refuse_versions(table, "a backfill")
         validate(key, table.identity.partition)
         for last in (False, False, True):
             try:
@@ -282,8 +283,9 @@ class _Sync:
         if rejected:
             record_rejected(context.lake, self.table.spec.source, self.table.spec.name, attempt.id, rejected)
         try:
-            flush = BackfillFlush if attempt.kind is AttemptKind.BACKFILL else Flush
-            flush(stoppable(table), attempt, chunks, self.report, complete=complete, tail=tail).run()
+            flush_of(attempt, self.table.spec)(
+                stoppable(table), attempt, chunks, self.report, complete=complete, tail=tail
+            ).run()
         except (Overtaken, RangeChanged):
             self.table.staging.discard(attempt.id)
             raise

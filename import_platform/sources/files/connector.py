@@ -13,7 +13,9 @@ from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import ColumnInfo, HashPartition, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.files.columns import fit
-from import_platform.sources.files.declaration import FILE, GONE, ITEM, NUMBER, ROW, Files, parse
+from import_platform.sources.files.declaration import FILE, GONE, ITEM, MODIFIED, NUMBER, ROW, Files, parse
+from import_platform.sources.files.families import with_families
+from import_platform.sources.files.gone import with_marks
 from import_platform.sources.files.opened import FileDamaged, parts_of
 from import_platform.sources.files.piece import Reading
 from import_platform.sources.files.places import Found, place_of
@@ -31,7 +33,7 @@ class FilesSource:
     kind = "files"
 
     def __init__(self, connection: Mapping[str, Any]) -> None:
-        self._tables = parse(connection)
+        self._tables = with_families(parse(connection))
         self._known: dict[str, dict[str, pa.DataType]] = {}
         self._parents: ParentTables | None = None
 
@@ -52,7 +54,8 @@ class FilesSource:
 
     def files(self, table: TableInfo) -> tuple[FeedFile, ...]:
         """In the order of their names, or of their last changes."""
-        return tuple(FeedFile(f.path, f.size_bytes, f.tag) for f in self._found(self._table(table.name)))
+        found = self._found(self._table(table.name))
+        return tuple(FeedFile(f.path, f.size_bytes, f.tag, modified=f.modified_at.isoformat()) for f in found)
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
         raise ConfigError(
@@ -132,7 +135,9 @@ class FilesSource:
                     pieces = READERS[table.format](Reading(table, part, {}, SAMPLE_BYTES, SAMPLE_BYTES))
                     for piece in pieces:
                         known = self._known[table.name]
-                        done = fit(piece, known=known, declared=table.types, is_text=table.format in SPELLED)
+                        done = fit(
+                            with_marks(table, piece), known=known, declared=table.types, is_text=table.format in SPELLED
+                        )
                         self._grow(table, done.grown)
                         break
         except FileDamaged:
@@ -143,7 +148,9 @@ class FilesSource:
     def _info(self, table: Files) -> TableInfo:
         known = self._known.get(table.name, {})
         own = {FILE: pa.string(), ROW: pa.int64(), **({ITEM: pa.int64()} if table.rows else {}), NUMBER: pa.int64()}
-        if table.by_place:
+        if table.versions is not None and MODIFIED in table.versions.order:
+            own[MODIFIED] = pa.timestamp("us", "UTC")
+        if table.has_marks:
             own[GONE] = pa.bool_()
         if not set(known) - set(own):
             return TableInfo("", table.name, (), sampled=True, cursors=())
@@ -159,5 +166,7 @@ class FilesSource:
             table.key,
             cursors=(NUMBER,),
             sampled=True,
-            deleted=GONE if table.by_place else None,
+            deleted=GONE if table.has_marks else None,
+            key_repeats=not table.by_place,
+            versions=table.versions,
         )

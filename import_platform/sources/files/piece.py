@@ -15,6 +15,7 @@ from import_platform.sources.files.declaration import Files
 from import_platform.sources.files.opened import Part
 
 Numbers = npt.NDArray[np.int64]
+Marks = npt.NDArray[np.bool_]
 ROW_BYTES_MAX = 64 << 20
 """Of a row whose width nobody limits."""
 
@@ -32,7 +33,7 @@ class Bad:
 class Piece:
     """Rows as the file has them. `numbers` are those of the rows in their part, from 1, `items` those of child rows
     in their record. A reader that begins with `at` goes on after this piece. `misfits` are positions in the batch with
-    column and reason."""
+    column and reason, `gone` the rows that only say that others are gone (None: none)."""
 
     batch: pa.RecordBatch
     numbers: Numbers
@@ -40,6 +41,7 @@ class Piece:
     items: Numbers | None = None
     bad: tuple[Bad, ...] = ()
     misfits: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    gone: Marks | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,7 +20,8 @@ from import_platform.core.rejected import RejectedRow, cut
 from import_platform.sources.conform import as_text
 from import_platform.sources.files.columns import Fitted, fit
 from import_platform.sources.files.csv_rows import read_csv
-from import_platform.sources.files.declaration import FILE, GONE, ITEM, NUMBER, ROW, Files
+from import_platform.sources.files.declaration import FILE, GONE, ITEM, MODIFIED, NUMBER, ROW, Files
+from import_platform.sources.files.gone import with_marks, without_version
 from import_platform.sources.files.json_rows import read_json, read_ndjson
 from import_platform.sources.files.opened import FileDamaged, Part, parts_of
 from import_platform.sources.files.parquet_rows import read_parquet
@@ -104,7 +106,8 @@ class FeedPass:
         )
         follow = self._stale is not None and file.again
         try:
-            for piece in READERS[self._table.format](reading):
+            for whole in READERS[self._table.format](reading):
+                piece = with_marks(self._table, whole)
                 done = fit(piece, known=self._known, declared=self._table.types, is_text=self._table.format in SPELLED)
                 if done.grown:
                     yield done.grown
@@ -125,9 +128,16 @@ class FeedPass:
         own = {FILE: pa.repeat(part.name, count), ROW: pa.array(piece.numbers), NUMBER: pa.repeat(file.number, count)}
         if piece.items is not None:
             own[ITEM] = pa.array(piece.items)
+        if MODIFIED in self._types:
+            own[MODIFIED] = pa.repeat(pa.scalar(datetime.fromisoformat(file.modified), self._types[MODIFIED]), count)
+        if piece.gone is not None:
+            own[GONE] = pa.array(piece.gone)
+        for position in np.flatnonzero(without_version(self._table, done.arrays, count)).tolist():
+            done.misfits.setdefault(position, (str(self._table.version), "the version is empty"))
         rejected = [_rejected(part.name, bad) for bad in piece.bad]
         for position, (column, reason) in sorted(done.misfits.items()):
-            rejected.append(_misfit(piece, position, column, reason, own))
+            if piece.items is None or piece.items[position]:
+                rejected.append(_misfit(piece, position, column, reason, own))
         batch = self._batch({**done.arrays, **own}, count)
         if done.misfits:
             batch = batch.filter(pa.array(~np.isin(np.arange(count), list(done.misfits))))

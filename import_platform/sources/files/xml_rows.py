@@ -76,10 +76,13 @@ class _Taking:
         self.steps = element_path(self.table.rows, self.table) if self.table.rows else ()
 
     def take(self, record: Any, number: int) -> None:
-        """The rows of one record; a row of which a path leads to several values is set apart."""
+        """The rows of one record; a row of which a path leads to several values is set apart. Children of a parent come
+        behind a row that stands for the record, with what the paths from the record lead to."""
         if not self.table.rows:
             self._row(record, record, number, 0)
             return
+        if self.table.parent_key:
+            self._row(None, record, number, 0)
         elements = [record]
         for step in self.steps:
             elements = [child for parent in elements for child in parent.iterchildren(step)]
@@ -92,7 +95,8 @@ class _Taking:
             row = []
             for path in self.paths:
                 try:
-                    row.append(path.value(record if path.from_record else element))
+                    start = record if path.from_record else element
+                    row.append(None if start is None else path.value(start))
                 except ManyFound as many:
                     reason = f"the path of {path.name} leads to {many.count} elements; `list: true` takes them all"
                     self.bad.append(Bad(number, f"{reason} (child row {item})" if item else reason))
