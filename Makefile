@@ -63,7 +63,7 @@ soak: $(SETUP) ## 300 tables on minutely schedules beside the real daemon for te
 	@$(BIN)/python -m bench.soak $(SOAK_ARGS)
 
 screenshots: $(SETUP) ## make docs/images anew from the browser tests
-	@IMPORT_PLATFORM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/browser/test_pages.py
+	@IMPORT_PLATFORM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/browser
 
 dist: $(SETUP) ## dist/: wheel, sdist, bill of materials (CycloneDX), list of licences; checked against requirements.lock
 	@rm -rf dist

@@ -21,7 +21,7 @@ import pytest
 from tests.dagster_project import SHOP, Project, empty_home, project
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 __all__ = ["empty_home", "project"]
 
@@ -42,6 +42,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+SHOTS = os.environ.get("IMPORT_PLATFORM_SCREENSHOTS")
+"""The folder that pictures of the pages go to (`make screenshots`); without it none are made."""
 
 
 @pytest.fixture
@@ -94,6 +97,16 @@ def page(browser, ui, tmp_path) -> Iterator[Page]:
     page.add_locator_handler(greeting, lambda: page.get_by_text("Skip", exact=True).click())
     yield page
     page.screenshot(path=tmp_path / "last_seen.png")  # what a failed test was looking at
+
+
+def shot(page: Page, name: str, upto: Locator | None = None) -> None:
+    """A picture of the page for docs/images, when they are asked for; down to the end of the element `upto`."""
+    if SHOTS:
+        page.wait_for_timeout(2000)  # fonts and drawings settle
+        box, size = upto.bounding_box() if upto else None, page.viewport_size
+        height = box["y"] + box["height"] + 8 if box else size["height"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height}
+        page.screenshot(path=Path(SHOTS) / f"{name}.png", scale="css", clip=clip)
 
 
 def chromium() -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import tempfile
@@ -10,15 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import PAGE_SECONDS, START_SECONDS, chromium, command, serving
+from tests.browser.conftest import PAGE_SECONDS, START_SECONDS, chromium, command, serving, shot
 from tests.dagster_project import empty_home, make_project
 
 __all__ = ["empty_home"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
-
-SHOTS = os.environ.get("IMPORT_PLATFORM_SCREENSHOTS")
-"""The folder that pictures of the pages go to (`make screenshots`); without it none are made."""
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +46,6 @@ def pages(shop, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 800}, base_url=shop)
     page.set_default_timeout(PAGE_SECONDS * 1000)
     return page
-
-
-def shot(page, name, upto=None):
-    """A picture of the page for docs/images, when they are asked for; down to the end of the element `upto`."""
-    if SHOTS:
-        page.wait_for_timeout(2000)  # fonts and drawings settle
-        box, size = upto.bounding_box() if upto else None, page.viewport_size
-        height = box["y"] + box["height"] + 8 if box else size["height"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": height}
-        page.screenshot(path=Path(SHOTS) / f"{name}.png", scale="css", clip=clip)
 
 
 def in_sight(page, locator):

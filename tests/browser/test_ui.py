@@ -5,6 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from tests.browser.conftest import shot
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -15,6 +17,13 @@ def test_a_never_synced_table_is_backfilled_and_then_synced_from_its_page(page, 
     page.get_by_text("Materialized (2)").wait_for()
     assert page.get_by_text("Missing (2)").is_visible()
     assert months(project) == {"2025-01": 100, "2025-03": 100}
+    with project.instance() as instance:
+        [backfill] = instance.get_backfills()
+    page.goto(f"/runs/b/{backfill.backfill_id}", wait_until="domcontentloaded")
+    done = page.get_by_text("100% completed")
+    done.wait_for()
+    assert page.get_by_text("2025-03").is_visible()
+    shot(page, "backfill", upto=done)
 
     page.goto("/assets/shop/orders", wait_until="domcontentloaded")
     page.get_by_text("Sync this table now").click()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,8 @@ def api(server: ApiServer, stripe: FakeStripe) -> Api:
     def repeat() -> None:
         listed.token = str
         rows = list(listed.rows) if isinstance(listed.rows, list) else []
-        server._after_key = (
-            lambda *_: (  # type: ignore[method-assign]
-                200,
-                {},
-                __import__("json").dumps({"data": rows[:100], "has_more": True}).encode(),
-            )
-        )
+        body = json.dumps({"data": rows[:100], "has_more": True}).encode()
+        server._after_key = lambda *_: (200, {}, body)  # type: ignore[method-assign]
 
     def row(n: int) -> dict[str, Any]:
         return {"id": f"cus_{n:06d}", "object": "customer", "created": START + n, "email": f"{n}@example.com"}
@@ -91,17 +88,11 @@ def test_a_lake_older_than_the_events_is_read_whole_again(
 ) -> None:
     table.sync()
     stripe.update("customer", "cu_000003", email="new@example.com")
-    monkeypatch.setattr("import_platform.sources.rest.changes.timedelta", lambda **_: _days(0))
+    monkeypatch.setattr("import_platform.sources.rest.changes.timedelta", lambda **_: timedelta(0))
     server.asked.clear()
     table.sync()
     assert {asked.path for asked in server.asked} == {"/customers"}
     assert table.frame().filter(id="cu_000003")["email"].to_list() == ["new@example.com"]
-
-
-def _days(days: float) -> Any:
-    from datetime import timedelta
-
-    return timedelta(days=days)
 
 
 def test_line_items_follow_their_invoices(server: ApiServer, stripe: FakeStripe, table: RestTable) -> None:
