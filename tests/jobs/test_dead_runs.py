@@ -70,10 +70,9 @@ def test_the_sync_after_a_kill_starts_at_once_and_ends_the_dead_run(project, wor
     child.send_signal(signal.SIGKILL)
     child.wait()
     started = time.monotonic()
-    reports = launch_sync(["shop"], sources=project.sources())
-    waited_seconds = time.monotonic() - started - sum(r.seconds for r in reports)
+    reports = launch_sync(["shop"], sources=project.sources(), wait_seconds=600)
     assert {r.status for r in reports} <= {Status.DONE, Status.UNCHANGED}
-    assert waited_seconds < 10
+    assert time.monotonic() - started < 150, "a dead run is not waited for"
     assert pl.read_delta(str(project.root / "lake/shop/orders")).height == 400
     with project.instance() as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]

@@ -145,10 +145,10 @@ def test_a_webhook_that_hangs_or_is_away_costs_a_tick_a_moment_and_its_address_i
 ):
     monkeypatch.setattr(webhook, "TIMEOUT_SECONDS", (0.3, 0.3))
     Incidents(lake).record("shop", "orders", **REJECTED)
-    hook.sleep_seconds = 2.0
+    hook.sleep_seconds = 30.0
     started = time.monotonic()
     lines = ticks()
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 25
     ticks.environ = {WEBHOOK_VARIABLE: "http://127.0.0.1:9/services/canary"}
     lines += ticks(31)
     ticks.environ = {WEBHOOK_VARIABLE: "no address at all: canary"}

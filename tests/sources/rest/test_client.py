@@ -95,11 +95,11 @@ def test_nobody_waits_for_dlt_who_opens_no_api() -> None:
 
 def test_a_request_without_an_answer_ends_at_its_time_limit(server: ApiServer) -> None:
     server.lists["/things"] = Listed(rows(1), "page_number")
-    server.latency_seconds = 5
+    server.latency_seconds = 30
     started = time.monotonic()
     with pytest.raises(SourceUnavailable, match="did not answer"):
         open_source("api", connection(server, timeout=0.3, retries=1)).discover()
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 25
 
 
 def test_the_next_page_is_fetched_while_the_last_is_worked_on(
