@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
+
+from tests.conftest import Database
 
 ROWS, ROW_BYTES, PEAK_BYTES = 40, 8_000_000, 400_000_000
 SYNC = """
@@ -70,11 +73,40 @@ def connection(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]
     return {"kind": kind, "path": str(path)}
 
 
-def test_wide_rows_fit_and_the_widest_is_named(connection: dict[str, Any], tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SYNC, json.dumps(connection), str(tmp_path / "lake")]
+def sync(connection: dict[str, Any], lake: Path) -> dict[str, Any]:
+    command = [sys.executable, "-c", SYNC, json.dumps(connection), str(lake)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr[-3000:]
-    report = json.loads(done.stdout.splitlines()[-1])
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+def test_wide_rows_fit_and_the_widest_is_named(connection: dict[str, Any], tmp_path: Path) -> None:
+    report = sync(connection, tmp_path / "lake")
     assert (report["rows_inserted"], report["rows_rejected"]) == (ROWS - 1, 1)
     assert report["bytes_read"] > (ROWS - 1) * ROW_BYTES
     assert report["peak_memory_bytes"] < PEAK_BYTES
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_table_of_1600_columns_is_imported_and_merged_within_the_same_memory(
+    postgres: Database, tmp_path: Path
+) -> None:
+    names = [f"c{n}" for n in range(1598)]
+    postgres.execute(
+        f"CREATE TABLE wide (id int PRIMARY KEY, n int, {', '.join(f'{name} int' for name in names)})",
+        f"INSERT INTO wide SELECT i, 0, {', '.join(f'i + {n}' for n in range(1598))} FROM generate_series(1, 600) i",
+    )
+    first = sync({"kind": "postgres", "dsn": postgres.dsn}, tmp_path / "lake")
+    assert first["rows_inserted"] == 600
+    postgres.execute("UPDATE wide SET n = 1, c1597 = -1 WHERE id % 10 = 0")
+    second = sync({"kind": "postgres", "dsn": postgres.dsn}, tmp_path / "lake")
+    assert (second["rows_inserted"], second["rows_updated"]) == (0, 60)
+    assert max(first["peak_memory_bytes"], second["peak_memory_bytes"]) < PEAK_BYTES
+    found = pl.read_delta(str(tmp_path / "lake" / "s" / "wide")).sort("id")
+    assert (found.width, found.height) == (1601, 600)
+    assert found.select(
+        pl.sum_horizontal(pl.exclude("id", "n", "c1597", "_partition").cast(pl.Int64)).sum()
+    ).item() == sum(i + n for i in range(1, 601) for n in range(1597))
+    assert found["c1597"].to_list() == [-1 if i % 10 == 0 else i + 1597 for i in range(1, 601)]
