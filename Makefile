@@ -16,7 +16,7 @@ DBT_ARGS ?=
 SOAK_ARGS ?=
 SETUP := $(VENV)/.installed
 
-.PHONY: help setup demo ui dbt check format lint test bench soak screenshots dist lock clean
+.PHONY: help setup demo ui dbt check format lint test bench soak screenshots docs dist lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ soak: $(SETUP) ## 300 tables on minutely schedules beside the real daemon for te
 
 screenshots: $(SETUP) ## make docs/images anew from the browser tests
 	@IMPORT_PLATFORM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/browser
+
+docs: $(SETUP) ## build the documentation into build/site, with every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "build/site/index.html; searching needs it served: $(BIN)/mkdocs serve"
 
 dist: $(SETUP) ## dist/: wheel, sdist, bill of materials (CycloneDX), list of licences; checked against requirements.lock
 	@rm -rf dist

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = "import-platform"
-SHIPPED = ("demo", "dbt", "cluster")
+SHIPPED = ("demo", "dbt", "dask", "cluster")
 """Extras that a user installs; `docs` and `dev` are for those who work on the project."""
 
 

@@ -15,9 +15,12 @@ from import_platform.cli.app import app
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "import_platform"
 PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"]
+SITE = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.md"))]
+"""Their links and files are checked when the site is built."""
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 TARGETS = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-SOURCES = "\n".join(path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py")))
+READ = [*sorted(PACKAGE.rglob("*.py")), ROOT / "dbt" / "profiles.yml"]
+SOURCES = "\n".join(path.read_text("utf-8") for path in READ).replace("'", '"')
 FOLDERS = {path.name for path in [*ROOT.iterdir(), *PACKAGE.iterdir()] if path.is_dir()}
 NAMES = {path.name for base in (PACKAGE, ROOT / "tests") for path in base.rglob("*.*")}
 USERS_OWN = {"defs.yaml", "dagster.yaml"}
@@ -111,6 +114,12 @@ CHECKS = [missing_files, dead_links, unknown_targets, unknown_commands, unread_v
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_page_names_only_what_exists(page: str, check: Callable[[str], set[str]]) -> None:
+    assert check(text_of(page)) == set()
+
+
+@pytest.mark.parametrize("page", SITE)
+@pytest.mark.parametrize("check", [unknown_targets, unknown_commands, unread_variables, missing_objects])
+def test_a_page_of_the_site_names_only_what_exists(page: str, check: Callable[[str], set[str]]) -> None:
     assert check(text_of(page)) == set()
 
 

@@ -159,10 +159,16 @@ class TableYaml(LabelledYaml):
     explains it.
     """
 
-    name: Annotated[StrictStr, Field(min_length=1)]
-    sync: Literal["full_refresh", "incremental", "append"] | None = None
+    name: Annotated[StrictStr, Field(min_length=1)] = Field(
+        description="as at the source; schema__table outside of its default schema"
+    )
+    sync: Literal["full_refresh", "incremental", "append"] | None = Field(
+        None, description="read every row and swap, read what changed and merge it, or read what is new and add it"
+    )
     cursor: Column | None = Field(None, description="the column that orders changes")
-    primary_key: Annotated[list[Column], Field(min_length=1)] | None = None
+    primary_key: Annotated[list[Column], Field(min_length=1)] | None = Field(
+        None, description="columns that identify a row, instead of the source's own key"
+    )
     partition: Partition = None
     schedule: Cron | None = Field(None, description="instead of the source's schedule")
     partition_max: Size | None = Field(None, description="such as 3GB, instead of IMPORT_PLATFORM_PARTITION_MAX")
@@ -231,7 +237,9 @@ def _connection(template: Any) -> Any:
 class SourceYaml(LabelledYaml):
     """A source of tables, imported into the lake as one partitioned asset each."""
 
-    name: Annotated[StrictStr, AfterValidator(_source_name)]
+    name: Annotated[StrictStr, AfterValidator(_source_name)] = Field(
+        description="letters a-z, digits and _; the folder of its tables in the lake"
+    )
     # Any: a schema violation quotes the value, and a connection may hold a secret.
     connection: Annotated[Any, AfterValidator(_connection)] = Field(description="kind and how to reach the source")
     schedule: Cron | None = Field(None, description="cron, for every table without its own")

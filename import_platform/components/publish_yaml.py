@@ -50,7 +50,7 @@ class PublishYaml(YamlModel):
     folder: Annotated[StrictStr, Field(min_length=1)] | None = Field(
         None, description="a folder, or s3://bucket/prefix with the usual AWS_* variables"
     )
-    format: Literal["parquet", "csv"] | None = None
+    format: Literal["parquet", "csv"] | None = Field(None, description="of the files; parquet when left out")
     archive: Annotated[StrictStr, Field(min_length=1)] | None = Field(
         None, description="a folder or s3:// where the set before goes; it is deleted when left out"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from datetime import UTC, datetime
 from email.message import Message
 from importlib.metadata import Distribution
@@ -40,6 +41,11 @@ class Said(Distribution):
 @pytest.fixture(scope="module")
 def bill() -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(materials.as_json(materials.bill_of_materials(PACKAGES, at=AT))))
+
+
+def test_every_extra_is_shipped_but_for_those_of_the_project_itself() -> None:
+    declared = tomllib.loads((materials.LOCK.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {*SHIPPED, "docs", "dev"} == declared["optional-dependencies"].keys()
 
 
 def test_every_installed_package_has_a_permissive_licence_or_stands_on_the_list() -> None:
