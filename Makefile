@@ -69,7 +69,7 @@ docs: $(SETUP) ## build the documentation into build/site, with every link check
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "build/site/index.html; searching needs it served: $(BIN)/mkdocs serve"
 
-dist: $(SETUP) ## dist/: wheel, sdist, bill of materials (CycloneDX), list of licences; checked against requirements.lock
+dist: $(SETUP) ## dist/: wheel, sdist, tested versions, bill of materials (CycloneDX), licences; checked against requirements.lock
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build --target sdist --target wheel --directory dist
 	@$(BIN)/python -m release.materials dist

@@ -1,4 +1,4 @@
-"""The bill of materials and the licences of a release, from what is installed: `python -m release.materials FOLDER`.
+"""The bill of materials, licences and tested versions of a release, from what is installed: `python -m release.materials FOLDER`.
 
 It is refused where the environment is not the locked one, or a package's licence is neither permissive nor accepted.
 """
@@ -120,6 +120,8 @@ def main(folder: Path) -> int:
     stem = f"{PROJECT.replace('-', '_')}-{__version__}"
     (folder / f"{stem}.cdx.json").write_text(as_json(bill_of_materials(packages, at=at)), "utf-8")
     (folder / f"{stem}.licences.md").write_text(licence_list(packages), "utf-8")
+    pins = "".join(f"{name}=={package.version}\n" for name, package in packages.items())
+    (folder / f"{stem}.constraints.txt").write_text(pins, "utf-8")
     return 0
 
 

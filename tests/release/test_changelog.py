@@ -46,4 +46,6 @@ def test_the_version_is_a_semantic_one_and_stands_in_one_place() -> None:
 
 def test_other_files_that_name_the_version_name_this_one() -> None:
     for page in ("Dockerfile", "docs/deploy.md"):
-        assert set(re.findall(r"import-platform:(\d\S*)", (ROOT / page).read_text("utf-8"))) == {__version__}, page
+        assert set(re.findall(r"import[-_]platform[:-](\d+\.\d+\.\d+)", (ROOT / page).read_text("utf-8"))) == {
+            __version__
+        }, page

@@ -143,4 +143,6 @@ def test_the_list_for_people_has_the_reason_of_every_exception(tmp_path) -> None
     text = next(tmp_path.glob("*.licences.md")).read_text("utf-8")
     assert len([line for line in text.splitlines() if line.startswith("| ")]) == len(PACKAGES) + 1
     assert "| MPL-2.0: Mozilla's list of certificates, as it is |" in text
+    pins = next(tmp_path.glob("*.constraints.txt")).read_text("utf-8").splitlines()
+    assert pins == [f"{name}=={package.version}" for name, package in PACKAGES.items()]
     assert next(tmp_path.glob("*.cdx.json")).name == f"import_platform-{__version__}.cdx.json"
