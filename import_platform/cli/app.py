@@ -301,16 +301,20 @@ def query(
     context: typer.Context,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement that reads; - reads it from stdin.")],
     json_lines: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object per row.")] = False,
+    *,
     csv: Annotated[bool, typer.Option("--csv", metavar="", help="Every row as CSV with a header.")] = False,
     limit: Annotated[
         int, typer.Option(metavar="ROWS", min=1, help="Rows shown in the table; --json and --csv give all.")
     ] = 50,
+    release: Annotated[
+        str | None, typer.Option(metavar="SOURCE[@N]", help="Tables made of the same files, as one release has them.")
+    ] = None,
 ) -> None:
     """Ask the lake in SQL (DuckDB, read-only); tables are named source.table."""
     with terminal(context, is_json=json_lines) as screen:
         from import_platform.cli import query as command
 
-        command.run(screen, sql, csv=csv, limit_rows=limit)
+        command.run(screen, sql, csv=csv, limit_rows=limit, release=release)
 
 
 app.command("dbt-sources")(dbt_sources)

@@ -20,7 +20,9 @@ from import_platform.cli.terminal import Terminal, grid
 from import_platform.errors import ConfigError
 from import_platform.io.lake import Lake
 from import_platform.io.query import Answer, LakeSql
+from import_platform.io.releases import released_versions
 from import_platform.io.scratch import scratch_folder
+from import_platform.io.store import Store
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import read_settings
 
@@ -42,16 +44,21 @@ _NUMBERS = (
 )
 
 
-def run(screen: Terminal, sql: str, *, csv: bool, limit_rows: int) -> None:
-    """Raises ConfigError for a statement that does not read, and for --json together with --csv."""
+def run(screen: Terminal, sql: str, *, csv: bool, limit_rows: int, release: str | None = None) -> None:
+    """Tables of the release SOURCE or SOURCE@NUMBER are read as it has them.
+
+    Raises:
+        ConfigError: a statement that does not read, --json together with --csv, or no such release.
+    """
     if screen.is_json and csv:
         raise ConfigError("--json and --csv exclude each other", remedy="Choose one.")
     settings = read_settings()
     budget = memory_budget(settings.memory)
     scratch = scratch_folder("import_platform")
-    with LakeSql(
-        Lake(settings.lake_uri).store, memory_bytes=budget.free_bytes // 2, threads=_threads(), scratch=scratch
-    ) as lake_sql:
+    store = Lake(settings.lake_uri).store
+    versions = _released(store, release) if release is not None else None
+    memory_bytes = budget.free_bytes // 2
+    with LakeSql(store, memory_bytes=memory_bytes, threads=_threads(), scratch=scratch, versions=versions) as lake_sql:
         answer = lake_sql.run(sys.stdin.read() if sql == "-" else sql)
         if screen.is_json:
             _print_json(screen, answer)
@@ -59,6 +66,17 @@ def run(screen: Terminal, sql: str, *, csv: bool, limit_rows: int) -> None:
             _print_csv(screen, answer)
         else:
             _print_table(screen, answer, limit_rows)
+
+
+def _released(store: Store, said: str) -> dict[tuple[str, str], int]:
+    source, _, number = said.partition("@")
+    if number and not number.isdecimal():
+        raise ConfigError("a release is SOURCE or SOURCE@NUMBER", found=said, remedy="See _ops.releases for them.")
+    found = released_versions(store, source, int(number) if number else None)
+    if not found:
+        remedy = "A release is made once all tables of the same files were synced; see _ops.releases."
+        raise ConfigError("there is no such release", found=said, remedy=remedy)
+    return {(source, table): version for table, version in found.items()}
 
 
 def _threads() -> int:

@@ -61,8 +61,9 @@ class ExternalSource(dg.Component, dg.Model, dg.Resolvable):
 
     @property
     def config(self) -> SourceConfig:
+        names = None if self.patterns is not None else frozenset(table.name for table in self.tables or ())
         return SourceConfig(
-            self.name, self.connection, self.schedule, self.reconcile, self.patterns, self.labels, self.checks
+            self.name, self.connection, self.schedule, self.reconcile, self.patterns, self.labels, self.checks, names
         )
 
     @property

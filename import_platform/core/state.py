@@ -109,7 +109,7 @@ class Attempt:
     `columns` are those of the source then, `name type` each, and `filters` what was masked or left out: a pass over
     others is not gone on with. The `ceiling` of an append table's backfill is the cursor then, because rows past it are
     the next sync's; that of an `open_ended` attempt is what its rows reach. `files` are what it reads of a feed, and
-    `manifest` what has been read of it once it is complete.
+    `manifest` what has been read of it once it is complete; `listing` is what other tables of it read as well.
     """
 
     id: str
@@ -127,6 +127,7 @@ class Attempt:
     open_ended: bool = False
     files: tuple[FeedFile, ...] = ()
     manifest: tuple[FeedFile, ...] = ()
+    listing: int = 0
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self) | {"started_at": self.started_at.isoformat()}, sort_keys=True).encode()

@@ -75,11 +75,21 @@ class LakeSql:
     """One in-memory DuckDB that sees the lake's tables. A context manager; its spill folder ends with it.
 
     `memory_bytes` bounds DuckDB's own buffers; what does not fit spills under `scratch`. Tables become visible as a
-    statement names them, so opening costs the same for one table and for a thousand.
+    statement names them, so opening costs the same for one table and for a thousand. Those of `versions`, by source and
+    name, are read as they were then.
     """
 
-    def __init__(self, store: Store, *, memory_bytes: int, threads: int, scratch: Path) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        memory_bytes: int,
+        threads: int,
+        scratch: Path,
+        versions: Mapping[tuple[str, str], int] | None = None,
+    ) -> None:
         self._store = store
+        self._versions = versions or {}
         scratch.mkdir(parents=True, exist_ok=True)
         self._spill = Path(tempfile.mkdtemp(prefix="query-", dir=scratch))
         self._sources: dict[str, str] | None = None
@@ -182,10 +192,12 @@ class LakeSql:
         if not self._has_extensions:
             self._has_extensions = True
             load_extensions(self._connection, self._store)
+        version = self._versions.get((source, table))
+        at = f", version = {version:d}" if version is not None else ""
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(source)}")
         self._connection.execute(
             f"CREATE OR REPLACE VIEW {_identifier(source)}.{_identifier(table)} AS "
-            f"SELECT * FROM delta_scan({literal(f'{self._store.uri}/{path}')})"
+            f"SELECT * FROM delta_scan({literal(f'{self._store.uri}/{path}')}{at})"
         )
 
     def _source_folders(self) -> dict[str, str]:

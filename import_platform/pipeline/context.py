@@ -36,7 +36,7 @@ class TableContext:
 
     A leaf that a flush would push past `partition_max_bytes` (None: no limit) is split in the same commit. `grants`
     makes the steps of several tables share one budget, and `sizes` says how large this one's are. `order` says for whom
-    it runs; `notes` are what it tells of itself.
+    it runs; `notes` are what it tells of itself. `tables` are those of the source that are imported; None means all.
     """
 
     source_name: str
@@ -53,6 +53,7 @@ class TableContext:
     sizes: StepSizes | None = None
     order: RunOrder = field(default_factory=RunOrder)
     notes: RunNotes = field(default_factory=RunNotes)
+    tables: frozenset[str] | None = None
 
     @property
     def table_id(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from import_platform.io.lake import Lake
+from import_platform.io.releases import forget_feeds_of
 
 
 def drop_table(lake: Lake, source: str, table: str) -> None:
@@ -18,9 +19,10 @@ def drop_table(lake: Lake, source: str, table: str) -> None:
     """
     path, staging = lake.table_path(source, table), lake.staging_path(source, table)
     lake.store.put(_mark(lake, source, table), datetime.now(UTC).isoformat().encode())
+    forget_feeds_of(lake.store, source, table)
     lake.store.remove_folder(f"{path}/_delta_log")
     lake.store.remove_folder(path)
-    for folder in ("attempts", "state", "lease", "checks"):
+    for folder in ("attempts", "state", "tombstones", "lease", "checks"):
         lake.store.remove_folder(f"{staging}/{folder}")
     lake.store.delete([_mark(lake, source, table)])
 

@@ -11,6 +11,7 @@ from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.io.delta import Snapshot
 from import_platform.io.key_filter import KeyFilters
 from import_platform.io.memory import MemoryWatch
+from import_platform.io.releases import spared_versions
 from import_platform.pipeline.context import LakeTable
 from import_platform.pipeline.measured import count, measured
 from import_platform.pipeline.relayout import Gathered, Relayout, Relayouted
@@ -85,12 +86,14 @@ def vacuum(table: LakeTable, *, older_than: timedelta) -> tuple[int, int]:
     """Deletes files of the table that no recent version names, orphans of killed writers included.
 
     Spared: every file named by a version younger than `older_than`, every younger file, and the files of open
-    attempts. Returns the number of deleted files and their bytes.
+    attempts and of the newest releases. Returns the number of deleted files and their bytes.
     """
     snapshot = table.log.snapshot()
     if snapshot is None:
         return 0, 0
     spared = {path for attempt in table.staging.attempts() for path in attempt.range_files}
+    for version in spared_versions(table.store, *table.id.split("/", 1)):
+        spared |= table.log.paths_at(version) or frozenset()
     KeyFilters(table.store, table.path).forget(snapshot.files["path"])
     young = datetime.now(UTC) - older_than
     dead = table.log.dead_files(older_than) - spared

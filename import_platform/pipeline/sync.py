@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 
 from import_platform.core.budget import format_bytes
 from import_platform.core.cursor import CursorValue, later
-from import_platform.core.feed import FeedPlan, plan_feed
 from import_platform.core.layout import validate
 from import_platform.core.report import Status, SyncReport, ended_as
 from import_platform.core.sampled import with_known
@@ -32,6 +31,7 @@ from import_platform.io.ledger import record_rejected
 from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
+from import_platform.pipeline.feeding import feed_plan, publish_release
 from import_platform.pipeline.flush import RangeChanged
 from import_platform.pipeline.incidents import record_failure, record_success
 from import_platform.pipeline.keys import ROW_BYTES
@@ -41,7 +41,7 @@ from import_platform.pipeline.sampled import as_staged, grown
 from import_platform.pipeline.stopping import stoppable
 from import_platform.pipeline.turns import Turns
 from import_platform.pipeline.versioned import flush_of, refuse_versions
-from import_platform.sources.protocol import Ceiling, ColumnsGrew, NoRowsYet, ReadsFeed, TokenExpired
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, NoRowsYet, TokenExpired
 
 RESUME_WITHIN = timedelta(days=7)
 FLUSH_CHUNKS = 16
@@ -135,6 +135,7 @@ class _Sync:
     key: str = ""
     forced: bool = False
     turns: Turns = field(init=False)
+    listing: int = 0
 
     def run(self) -> None:
         snapshot = self.table.snapshot
@@ -149,6 +150,7 @@ class _Sync:
         if attempt is None:
             attempt = self._begun(state)
         if attempt is None:
+            publish_release(self.table, self.listing)
             return
         notes.began(attempt)
         self.table = as_staged(self.table, attempt, done)
@@ -164,6 +166,7 @@ class _Sync:
         if after is not None:
             self.report.delta_version = after.version
             self.report.cursor_value = self.table.staging.state(after.transaction).cursor
+        publish_release(self.table, self.listing or attempt.listing)
 
     def _check_append(self, state: TableState) -> None:
         """An append needs to know which rows are in the lake: without a cursor value it swaps the whole table instead.
@@ -334,7 +337,9 @@ class _Sync:
     def _begun(self, state: TableState) -> Attempt | None:
         """A new attempt, its manifest durable; None when there is nothing to read."""
         spec, snapshot = self.table.spec, self.table.snapshot
-        ceiling, known, feed = None, self._backfill_ceiling(state), self._feed(state)
+        ceiling, known = None, self._backfill_ceiling(state)
+        planned = feed_plan(self.table, state, self.kind)
+        feed, self.listing = planned or (None, 0)
         if self.kind is AttemptKind.BACKFILL:
             ceiling = Ceiling(known, state.settled) if known is not None else None
         elif feed is not None and spec.cursor is not None:
@@ -361,24 +366,10 @@ class _Sync:
             filters=spec.filters,
             files=feed.files if feed is not None else (),
             manifest=feed.manifest if feed is not None else (),
+            listing=self.listing,
         )
         self.table.staging.begin(attempt)
         return attempt
-
-    def _feed(self, state: TableState) -> FeedPlan | None:
-        """The files to read, for a source of files. A table that follows no file numbers reads all of them."""
-        source, spec = self.table.context.source, self.table.spec
-        if not isinstance(source, ReadsFeed):
-            return None
-        everything = self.kind is not AttemptKind.INCREMENTAL or spec.cursor not in (spec.info.cursors or ())
-        last = max((int(state.cursor or 0), *(file.number for file in state.files)))
-        return plan_feed(
-            source.files(spec.info),
-            state.files,
-            last_number=last,
-            everything=everything,
-            unfinished=bool(state.progress),
-        )
 
     def _backfill_ceiling(self, state: TableState) -> CursorValue | None:
         return state.cursor if self.table.spec.sync is SyncMode.APPEND else None

@@ -29,7 +29,8 @@ from import_platform.sources.registry import open_source
 class SourceConfig:
     """A declared source as assets, jobs and checks know it; nothing in it needs the source or a secret.
 
-    `patterns` choose tables among those that discovery finds; None where every table is declared by name. `labels` and
+    `patterns` choose tables among those that discovery finds; None where every table is declared by name, and then
+    `tables` are all of them. `labels` and
     `checks` are those of tables that say nothing themselves.
     """
 
@@ -40,6 +41,7 @@ class SourceConfig:
     patterns: TablePatterns | None = None
     labels: Labels = field(default_factory=Labels)
     checks: CheckSettings = field(default_factory=CheckSettings)
+    tables: frozenset[str] | None = None
 
 
 def partition_max_bytes(declared: DeclaredTable) -> int:
@@ -95,6 +97,7 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 partition_max_bytes=None if declared.pinned else partition_max_bytes(declared),
                 grants=shared_grants(settings.home, budget),
                 sizes=sizes,
+                tables=config.tables,
             )
 
     @contextmanager

@@ -109,6 +109,10 @@ class ReadsFeed(Protocol):
         """The files that there are, in the order in which they are to be read."""
         ...
 
+    def feed(self, table: TableInfo) -> tuple[str, tuple[str, ...]]:
+        """A name that stays, and the tables that are made of the same files, this one among them."""
+        ...
+
 
 class ParentTables(Protocol):
     """Tables of this source as the lake has them, for lists that are asked for row by row of another table."""

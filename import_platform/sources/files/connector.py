@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,11 @@ class FilesSource:
         """In the order of their names, or of their last changes."""
         found = self._found(self._table(table.name))
         return tuple(FeedFile(f.path, f.size_bytes, f.tag, modified=f.modified_at.isoformat()) for f in found)
+
+    def feed(self, table: TableInfo) -> tuple[str, tuple[str, ...]]:
+        pattern = self._table(table.name).pattern
+        name = hashlib.blake2b(pattern.encode(), digest_size=6).hexdigest()
+        return name, tuple(sorted(each.name for each in self._tables.values() if each.pattern == pattern))
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
         raise ConfigError(
