@@ -124,11 +124,11 @@ def test_a_table_that_begins_anew_is_in_no_older_release_and_remembers_no_deleti
 @pytest.mark.slow
 def test_killed_at_any_durable_step_no_release_is_half_and_the_next_syncs_make_one(court):
     records = court(delete_when={"path": "@op", "value": "delete"})
-    records.put("0.xml", case(0, "t0", "p0"))
+    records.put("00.xml", case(0, "t0", "p0"))
     records.sync_all()
     last = 0
     for step in (1, 4, 6, 8, 10):
-        records.put(f"{step}.xml", case(step, f"t{step}", f"p{step}"), case(last, "", op="delete"))
+        records.put(f"{step:02}.xml", case(step, f"t{step}", f"p{step}"), case(last, "", op="delete"))
         last = step
         records.killed("cases", step)
         records.killed("parties", step + 2)
