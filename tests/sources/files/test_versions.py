@@ -113,7 +113,7 @@ def test_the_time_of_change_may_order_files(court):
     touch(records.put("b.xml", case(1, "early", "e")), 100)
     records.sync_all()
     assert (records.cases, records.parties) == ([(1, "late")], [(1, "l")])
-    touch(records.folder / "b.xml", 300)
+    touch(records.folder / "b.xml", 60)
     records.sync_all()
     assert (records.cases, records.parties) == ([(1, "early")], [(1, "e")])
 
@@ -198,22 +198,23 @@ def test_a_declaration_that_cannot_be_is_told_in_a_sentence(cases, parties, said
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # processes of their own, on a machine that may be loaded
 def test_killed_at_any_durable_step_and_run_again_nothing_comes_back_and_no_child_is_doubled(court):
     records = court(delete_when=DELETE)
-    old = records.put("1.xml", *(case(i, f"old {i}", "a", "b") for i in range(300)))
+    old = records.put("1.xml", *(case(i, f"old {i}", "a", "b") for i in range(60)))
     records.sync_all()
     kills = 0
-    for again in (1, 2, 3, 4, 5, 7, 9):
-        newer = [case(i, f"{again}", "c") for i in range(0, 300, 3)]
-        deleted = [case(i, "", op="delete") for i in range(1, 300, 3)]
+    for again in (2, 3, 4, 6, 8):
+        newer = [case(i, f"{again}", "c") for i in range(0, 60, 3)]
+        deleted = [case(i, "", op="delete") for i in range(1, 60, 3)]
         records.put("2.xml", *newer, *deleted)
         touch(old, again)
         for table in ("cases", "parties"):
             kills += records.killed(table, again)
             records.sync(table)
         assert records.cases == sorted(
-            [(i, f"{again}") for i in range(0, 300, 3)] + [(i, f"old {i}") for i in range(2, 300, 3)]
+            [(i, f"{again}") for i in range(0, 60, 3)] + [(i, f"old {i}") for i in range(2, 60, 3)]
         )
-        both = [(i, "c") for i in range(0, 300, 3)] + [(i, name) for i in range(2, 300, 3) for name in "ab"]
+        both = [(i, "c") for i in range(0, 60, 3)] + [(i, name) for i in range(2, 60, 3) for name in "ab"]
         assert records.parties == sorted(both)
-    assert kills >= 10, "most steps were met"
+    assert kills >= 8, "most steps were met"
