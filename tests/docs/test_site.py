@@ -7,9 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import typer
@@ -20,6 +25,12 @@ from import_platform import errors
 from import_platform.cli.app import app
 from import_platform.components.declaration import SourceYaml
 from import_platform.sources.registry import KINDS
+from tests.browser.conftest import PAGE_SECONDS, browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+__all__ = ["browser"]
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -199,3 +210,39 @@ def test_a_diagram_draws_itself_and_stands_on_a_page(picture: Path) -> None:
     assert "<title>" in text
     assert "href" not in text
     assert any(f"diagrams/{picture.name}" in path.read_text("utf-8") for path in sources())
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.browser
+def test_a_browser_asks_nobody_else_draws_every_picture_and_finds_a_word(browser: Browser, site: Path) -> None:
+    asked: list[str] = []
+    with served(site) as address:
+        page = browser.new_page()
+        page.set_default_timeout(PAGE_SECONDS * 1000)
+        page.on("request", lambda request: asked.append(request.url))
+        for name in ("index", "concepts/partition-tree", "benchmarks"):
+            page.goto(f"{address}/{name}.html", wait_until="load")
+            widths = page.eval_on_selector_all("article img", "images => images.map(image => image.naturalWidth)")
+            assert widths, name
+            assert all(width > 0 for width in widths), name
+        field = page.get_by_placeholder("Search")
+        field.click()
+        field.press_sequentially("conditional put")  # the page listens to keys
+        page.locator(".md-search-result__link", has_text="Runbook").first.wait_for()
+        page.close()
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
