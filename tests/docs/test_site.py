@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["browser"]
 
+pytestmark = pytest.mark.timeout(600)
+"""Building the site takes four seconds of a processor, which a busy machine may not have for minutes."""
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -42,7 +45,7 @@ def build(site: Path, config: Path = ROOT / "mkdocs.yml") -> subprocess.Complete
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=500,
     )
 
 
