@@ -250,9 +250,11 @@ class TableSpec:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """What a pass leaves out or masks, as text; one that began with other filters is not gone on with."""
+        """What a pass leaves out or masks, and which rows it lets stay, as text; a pass that began with others is not
+        gone on with."""
         masks = (f"{mask} {name}" for name, mask in sorted(self.choice.mask.items()))
-        return (*masks, *(f"renamed {pair}" for pair in sorted(self.renamed.items())), self.info.where or "")
+        versions = () if self.info.versions is None else (repr(self.info.versions),)
+        return (*masks, *versions, *(f"renamed {pair}" for pair in sorted(self.renamed.items())), self.info.where or "")
 
     @property
     def fixed_columns(self) -> frozenset[str]:

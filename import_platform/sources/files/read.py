@@ -129,7 +129,8 @@ class FeedPass:
         if piece.items is not None:
             own[ITEM] = pa.array(piece.items)
         if MODIFIED in self._types:
-            own[MODIFIED] = pa.repeat(pa.scalar(datetime.fromisoformat(file.modified), self._types[MODIFIED]), count)
+            at = datetime.fromisoformat(file.modified) if file.modified else None
+            own[MODIFIED] = pa.repeat(pa.scalar(at, self._types[MODIFIED]), count)
         if piece.gone is not None:
             own[GONE] = pa.array(piece.gone)
         for position in np.flatnonzero(without_version(self._table, done.arrays, count)).tolist():
