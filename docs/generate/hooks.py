@@ -26,4 +26,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    return pages.with_includes(markdown, page.file.src_uri)
+    name = page.file.src_uri
+    if (ROOT / "docs" / name).is_file():
+        markdown = pages.relinked(markdown, source=f"docs/{name}", page=name)
+    return pages.with_includes(markdown, name)

@@ -62,16 +62,18 @@ def section(text: str, heading: str | None) -> str:
 
 
 def relinked(text: str, *, source: str, page: str) -> str:
-    """Links that are right in `source` as they are right on `page`; what the site does not hold loses its link, not its words."""
+    """Links that are right in `source` as they are right on `page`. A file that the site does not hold loses its link, not its
+    words; one that is nowhere keeps it, so that the build fails."""
 
     def link(found: re.Match[str]) -> str:
         mark, words, target = found.groups()
         if "://" in target or target.startswith(("#", "mailto:")):
             return found[0]
         path, hash_, anchor = target.partition("#")
-        place = on_site(posixpath.normpath(posixpath.join(posixpath.dirname(source), path)))
+        file = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+        place = on_site(file)
         if place is None:
-            return words
+            return words if (ROOT / file).exists() else found[0]
         return f"{mark}[{words}]({posixpath.relpath(place, posixpath.dirname(page) or '.')}{hash_}{anchor})"
 
     return _LINK.sub(link, text)

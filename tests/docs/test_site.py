@@ -191,14 +191,17 @@ def test_the_runbook_quotes_errors_that_there_are() -> None:
 
 
 def test_a_part_of_another_page_comes_with_its_links_turned() -> None:
-    text = "# T\n\nintro [a](docs/rest.md#x) ![b](docs/images/asset.png)\n\n## One\n\n[bench](bench/README.md) [ci](.ci/run) [out](https://x.y)\n"
+    text = "# T\n\nintro [a](docs/rest.md#x) ![b](docs/images/asset.png)\n\n## One\n\n[bench](bench/README.md) [ci](.ci/run) [out](https://x.y) [no](gone.md)\n"
     assert pages.section(text, "One").startswith("[bench]")
     assert pages.section(text, None).startswith("intro")
     with pytest.raises(LookupError, match="there are One"):
         pages.section(text, "Two")
     turned = pages.relinked(text, source="README.md", page="concepts/merge.md")
     assert "[a](../rest.md#x) ![b](../images/asset.png)" in turned
-    assert "[bench](../benchmarks.md) ci [out](https://x.y)" in turned
+    assert "[bench](../benchmarks.md) ci [out](https://x.y) [no](gone.md)" in turned
+    assert (
+        pages.relinked("[law](../ARCHITECTURE.md)", source="docs/rest.md", page="rest.md") == "[law](architecture.md)"
+    )
 
 
 def test_every_include_finds_its_part() -> None:
