@@ -11,6 +11,7 @@ SLOW = [
     TESTS / "demo",  # a whole demo each
     TESTS / "jobs",  # a Dagster run each
     TESTS / "faults",  # processes killed and started again
+    TESTS / "io" / "test_store_faults.py",  # networks that fail
     TESTS / "sources" / "test_mysql.py",  # a MariaDB
     TESTS / "sources" / "test_mysql_contract.py",
     TESTS / "sources" / "test_postgres_contract.py",  # the contract runs on SQLite in `make check`

@@ -1,4 +1,4 @@
-"""An S3 server of its own process, and one that breaks the promise of If-None-Match."""
+"""An S3 server of its own process, and two that break the promise of If-None-Match."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import boto3
 
@@ -69,6 +70,7 @@ class _Forgetful(BaseHTTPRequestHandler):
     def _answer(self, status: int, body: bytes = b"") -> None:
         self.send_response(status)
         self.send_header("ETag", '"x"')
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -76,10 +78,45 @@ class _Forgetful(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None: ...
 
 
+class _Racy(_Forgetful):
+    """Looks first whether the object is there and writes it then, and a second create may look in between."""
+
+    looked = threading.Condition()
+    lookers: ClassVar[dict[str, int]] = {}
+    objects: ClassVar[dict[str, bytes]] = {}
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        with self.looked:
+            refused = self.headers.get("If-None-Match") and self.path in self.objects
+            if not refused:
+                self.lookers[self.path] = self.lookers.get(self.path, 0) + 1
+                self.looked.notify_all()
+                self.looked.wait_for(lambda: self.lookers[self.path] > 1, timeout=2)
+                self.objects[self.path] = body
+        self._answer(412 if refused else 200)
+
+    def do_GET(self) -> None:
+        self._answer(200, self.objects[self.path])
+
+
 @contextmanager
 def server_that_ignores_conditions() -> Iterator[dict[str, str]]:
-    """Answers 200 to every PUT, as some S3 look-alikes do."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Forgetful)
+    """Answers 200 to every PUT, as s3rver does."""
+    with _serving(_Forgetful) as environ:
+        yield environ
+
+
+@contextmanager
+def server_that_loses_races() -> Iterator[dict[str, str]]:
+    """Honours If-None-Match from one client, and lets two that come at once both win, as OpenStack Swift does."""
+    with _serving(_Racy) as environ:
+        yield environ
+
+
+@contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[dict[str, str]]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

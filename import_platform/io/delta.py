@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
@@ -35,6 +36,7 @@ from import_platform.errors import (
     StoreUnavailable,
 )
 from import_platform.io.commit_facts import run_facts
+from import_platform.io.log_entries import add_entry, info_entry, remove_entry
 from import_platform.io.parquet import WrittenFile
 from import_platform.io.store import REQUESTS, Store
 
@@ -99,25 +101,20 @@ class DeltaLog:
         Raises:
             ConfigError: the table was made by someone else, or uses deletion vectors (import into another name).
         """
-        try:
-            if self._table is None:
-                self._table = DeltaTable(self.uri, storage_options=self._store.storage_options)
-            else:
-                self._table.update_incremental()
-        except TableNotFoundError:
-            return None
-        except (DeltaError, OSError) as error:  # OSError: what deltalake raises where the store does not answer
-            raise StoreUnavailable(
-                "the table's log cannot be read",
-                table=self.uri,
-                reason=_one_line(error),
-                remedy="Check the lake; the next run goes on.",
-            ) from error
+        with self._reading():
+            try:
+                if self._table is None:
+                    self._table = DeltaTable(self.uri, storage_options=self._store.storage_options)
+                else:
+                    self._table.update_incremental()
+            except TableNotFoundError:
+                return None
         return _snapshot(self._table)
 
     def committed_at(self) -> datetime:
         """When the version of the last snapshot was committed, 1970 where its log entry is gone. Reads that entry."""
-        history = self._table.history(1) if self._table is not None else []
+        with self._reading():
+            history = self._table.history(1) if self._table is not None else []
         return datetime.fromtimestamp(history[0]["timestamp"] / 1000 if history else 0, UTC)
 
     def paths_at(self, version: int) -> frozenset[str] | None:
@@ -142,14 +139,7 @@ class DeltaLog:
         self._check_files(commit)
         now = int(time.time() * 1000)
         entries: list[dict[str, object]] = [
-            {
-                "commitInfo": {
-                    "timestamp": now,
-                    "operation": "CREATE TABLE AS SELECT",
-                    "operationParameters": {},
-                    **commit.info,
-                }
-            },
+            info_entry("CREATE TABLE AS SELECT", commit.info, now),
             {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}},
             {
                 "metaData": {
@@ -163,10 +153,8 @@ class DeltaLog:
             },
             {"txn": {"appId": APP_ID, "version": commit.number, "lastUpdated": now}},
         ]
-        entries += [_add_entry(file, now, data_change=True) for file in commit.adds]
-        log = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries).encode()
-        entry_path = f"{self._path}/_delta_log/{0:020d}.json"
-        if not self._store.put_if_absent(entry_path, log) and self._store.get(entry_path) != log:
+        entries += [add_entry(file, now, data_change=True) for file in commit.adds]
+        if not self._put_entry(0, entries):
             raise CommitConflict("another writer created the table first", table=self.uri)
 
     def commit(self, base: Snapshot, commit: Commit) -> None:
@@ -180,7 +168,7 @@ class DeltaLog:
         table = self._check(base, commit)
         now = int(time.time() * 1000)
         transactions = [Transaction(APP_ID, commit.number, now)] if commit.number else None
-        try:
+        with self._committing(base):
             table.create_write_transaction(
                 _actions(base, commit, now),
                 mode="append",
@@ -190,15 +178,6 @@ class DeltaLog:
                     max_commit_retries=0, app_transactions=transactions, custom_metadata=commit.info
                 ),
             )
-        except CommitFailedError as error:
-            raise CommitConflict("another writer committed first", table=self.uri, version=base.version + 1) from error
-        except (DeltaError, OSError) as error:
-            raise CommitOutcomeUnknown(
-                "the commit was not acknowledged",
-                table=self.uri,
-                reason=_one_line(error),
-                remedy="Run the sync again; it looks at the log first.",
-            ) from error
 
     def commit_identity(self, base: Snapshot, commit: Commit, *, identity: str) -> None:
         """Adds and removes files and replaces the table's identity property, all as version base + 1, or nothing.
@@ -231,14 +210,7 @@ class DeltaLog:
         metadata = table.metadata()
         leaves = dict(base.files.select("path", "leaf").iter_rows())
         entries: list[dict[str, object]] = [
-            {
-                "commitInfo": {
-                    "timestamp": now,
-                    "operation": operation,
-                    "operationParameters": {},
-                    **commit.info,
-                }
-            },
+            info_entry(operation, commit.info, now),
             {
                 "metaData": {
                     "id": str(metadata.id),
@@ -252,12 +224,14 @@ class DeltaLog:
         ]
         if commit.number:
             entries.append({"txn": {"appId": APP_ID, "version": commit.number, "lastUpdated": now}})
-        entries += [_remove_entry(path, leaves[path], now, data_change=commit.data_change) for path in commit.removes]
-        entries += [_add_entry(file, now, data_change=commit.data_change) for file in commit.adds]
-        log = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries).encode()
-        entry_path = f"{self._path}/_delta_log/{base.version + 1:020d}.json"
-        if not self._store.put_if_absent(entry_path, log) and self._store.get(entry_path) != log:
+        entries += [remove_entry(path, leaves[path], now, data_change=commit.data_change) for path in commit.removes]
+        entries += [add_entry(file, now, data_change=commit.data_change) for file in commit.adds]
+        if not self._put_entry(base.version + 1, entries):
             raise CommitConflict("another writer committed first", table=self.uri, version=base.version + 1)
+
+    def _put_entry(self, version: int, entries: Sequence[Mapping[str, object]]) -> bool:
+        log = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+        return self._store.put_if_absent(f"{self._path}/_delta_log/{version:020d}.json", log.encode())
 
     def holds(self, version: int, mark: str) -> bool | None:
         """Whether that version is the commit whose facts contain the (unique) mark; None while there is none.
@@ -267,10 +241,34 @@ class DeltaLog:
         entry = self._store.get(f"{self._path}/_delta_log/{version:020d}.json")
         return None if entry is None else mark.encode() in entry
 
+    @contextmanager
+    def _committing(self, base: Snapshot) -> Iterator[None]:
+        try:
+            yield
+        except CommitFailedError as error:
+            raise CommitConflict("another writer committed first", table=self.uri, version=base.version + 1) from error
+        except (DeltaError, OSError) as error:
+            raise CommitOutcomeUnknown(
+                "the commit was not acknowledged",
+                table=self.uri,
+                reason=_one_line(error),
+                remedy="Run the sync again; it looks at the log first.",
+            ) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (DeltaError, OSError) as error:  # OSError: what deltalake raises where the store does not answer
+            raise StoreUnavailable(
+                "the table's log cannot be read",
+                table=self.uri,
+                reason=_one_line(error),
+                remedy="Check the lake; the next run goes on.",
+            ) from error
+
     def _check(self, base: Snapshot, commit: Commit) -> DeltaTable:
-        table = self._table
-        if table is None or table.version() != base.version:
-            raise InvariantBroken("a commit was planned on another snapshot than the loaded one", table=self.uri)
+        table = self._loaded(base)
         missing = set(commit.removes) - set(base.files["path"])
         if missing:
             raise InvariantBroken("a commit removes files that are not in its snapshot", count=len(missing))
@@ -278,6 +276,11 @@ class DeltaLog:
             raise InvariantBroken("a commit repeats a transaction number", found=commit.number, last=base.transaction)
         self._check_files(commit)
         return table
+
+    def _loaded(self, base: Snapshot) -> DeltaTable:
+        if self._table is None or self._table.version() != base.version:
+            raise InvariantBroken("a commit was planned on another snapshot than the loaded one", table=self.uri)
+        return self._table
 
     def _check_files(self, commit: Commit) -> None:
         paths = [f"{self._path}/{file.path}" for file in commit.adds]
@@ -287,52 +290,24 @@ class DeltaLog:
                     raise InvariantBroken("a file to be committed is missing or has another size", path=file.path)
 
     def add_columns(self, base: Snapshot, fields: Sequence[pa.Field]) -> None:
-        """Adds nullable columns as a commit of its own; the caller reloads and plans again."""
-        table = self._table
-        if table is None or table.version() != base.version:
-            raise InvariantBroken("columns were planned on another snapshot than the loaded one", table=self.uri)
+        """Adds nullable columns as a commit of its own; the caller reloads and plans again. Raises as `commit`."""
+        table = self._loaded(base)
         delta = [Field(f.name, Schema.from_arrow(pa.schema([f])).fields[0].type, nullable=True) for f in fields]
-        try:
+        with self._committing(base):
             table.alter.add_columns(delta, commit_properties=CommitProperties(max_commit_retries=0))
-        except CommitFailedError as error:
-            raise CommitConflict("another writer committed first", table=self.uri) from error
 
     def dead_files(self, older_than: timedelta) -> set[str]:
         """Data files that no version younger than `older_than` names: expired tombstones and orphans."""
         if self._table is None:
             return set()
         hours = int(older_than.total_seconds() // 3600)
-        found = self._table.vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=True, full=True)
+        with self._reading():
+            found = self._table.vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=True, full=True)
         return {unquote(path) for path in found}
 
 
 def _delta_schema(schema: pa.Schema) -> Schema:
     return Schema.from_arrow(pa.schema([*schema, pa.field(PARTITION_COLUMN, pa.string())]))
-
-
-def _remove_entry(path: str, leaf: str, now: int, *, data_change: bool) -> dict[str, object]:
-    return {
-        "remove": {
-            "path": path,
-            "deletionTimestamp": now,
-            "dataChange": data_change,
-            "extendedFileMetadata": False,
-            "partitionValues": {PARTITION_COLUMN: leaf},
-        }
-    }
-
-
-def _add_entry(file: WrittenFile, now: int, *, data_change: bool) -> dict[str, object]:
-    return {
-        "add": {
-            "path": file.path,
-            "partitionValues": {PARTITION_COLUMN: file.leaf},
-            "size": file.size_bytes,
-            "modificationTime": now,
-            "dataChange": data_change,
-            "stats": file.statistics,
-        }
-    }
 
 
 def _actions(base: Snapshot, commit: Commit, now_ms: int) -> list[AddAction | RemoveAction]:

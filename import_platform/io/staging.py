@@ -63,7 +63,7 @@ class Staging:
     def claim(self, state: TableState) -> bool:
         """True when this state's number is ours: put now, or by an earlier try whose acknowledgement was lost."""
         path = f"{self._path}/state/{state.number:08d}.json"
-        return self._store.put_if_absent(path, state.to_json()) or self._store.get(path) == state.to_json()
+        return self._store.put_if_absent(path, state.to_json())
 
     def last_claimed(self) -> int:
         """The greatest state number anybody put; 0 for none."""
@@ -171,8 +171,7 @@ class Staging:
                     out.write_batch(batch)
         if rejected:
             self._store.put(f"{stem}.rejected", "\n".join(json.dumps(asdict(row)) for row in rejected).encode())
-        data = checkpoint.to_json()
-        if not self._store.put_if_absent(path, data) and self._store.get(path) != data:
+        if not self._store.put_if_absent(path, checkpoint.to_json()):
             raise TableBusy(
                 "another process is extracting this table",
                 attempt=attempt_id,

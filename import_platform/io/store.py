@@ -8,23 +8,29 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import obstore
 import pyarrow as pa
-from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, S3Store
 
 from import_platform.errors import ConfigError, StoreUnavailable
+from import_platform.io.store_streams import Reader, Writer
 
 UPLOAD_PART_BYTES = 8 << 20
+UPLOAD_PARTS = 2
+"""Parts of one file under way at once; each is held until the store has it, so a slow one slows the writer down."""
+
 READ_BUFFER_BYTES = 1 << 20
 WHOLE_BYTES = 4 << 20
 """Remote objects up to this size are fetched by one request; a request costs as much time as a megabyte does."""
@@ -32,6 +38,20 @@ WHOLE_BYTES = 4 << 20
 
 REQUESTS = 16
 """Requests under way at once to a remote store, where threads wait more than they work."""
+
+PAGE = 1000
+"""Objects that S3 lists, or deletes, by one request."""
+
+TRIES = 4
+PATIENCE_SECONDS = 60.0
+"""The client repeats requests by itself for up to three minutes, but not those whose answer broke off. They are sent so
+often, and not again once this has passed: then it was an outage, and the run ends with a sentence."""
+
+PROBE_WRITERS, PROBE_ROUNDS = 8, 4
+"""OpenStack Swift's S3 let more than one of eight racing creates win in 18 to 88 of 120 rounds, none one by one."""
+
+
+T = TypeVar("T")
 
 
 class Inputs(Protocol):
@@ -102,16 +122,19 @@ class Store:
             obstore.put(self._store, path, data)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """True if this call created the object, False if it was there. Of racing calls exactly one gets True.
+        """True if the object is ours, False if another was there. Of calls with different data exactly one gets True.
 
-        A lost acknowledgement of our own successful put looks like False; callers compare the stored bytes.
+        A create whose answer got lost is sent again, and whatever the store says, these very bytes are ours.
         """
-        with self._translated(path):
+
+        def create() -> bool:
             try:
                 obstore.put(self._store, path, data, mode="create")
             except AlreadyExistsError:
-                return False
+                return self.get(path) == data
             return True
+
+        return self._patiently(path, create)
 
     def size_bytes(self, path: str) -> int | None:
         with self._translated(path):
@@ -122,25 +145,38 @@ class Store:
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """Objects under a folder, any depth, in no order; nothing when the folder does not exist."""
-        with self._translated(prefix):
-            for page in obstore.list(self._store, prefix):
-                for meta in page:
-                    yield Entry(str(meta["path"]), int(meta["size"]), meta["last_modified"])
+        if self.is_local:
+            with self._translated(prefix):
+                for page in obstore.list(self._store, prefix):
+                    yield from map(_entry, page)
+            return
+        found: list[Entry] | None = None
+        while found is None or len(found) == PAGE:
+            found = self._patiently(prefix, partial(self._page, prefix, found[-1].path if found else None))
+            yield from found
+
+    def _page(self, prefix: str, after: str | None) -> list[Entry]:
+        """The next objects in order: a listing that broke off goes on behind what it had shown."""
+        return [_entry(meta) for meta in next(obstore.list(self._store, prefix, offset=after, chunk_size=PAGE), ())]
 
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly under a folder."""
-        with self._translated(prefix):
-            found = obstore.list_with_delimiter(self._store, prefix or None)["common_prefixes"]
-        return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
+        found = self._patiently(prefix, lambda: obstore.list_with_delimiter(self._store, prefix or None))
+        return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
 
     def delete(self, paths: Iterable[str]) -> None:
         """Deletes; a path that is already gone is no error."""
+        if not self.is_local:
+            self._delete_many(list(paths))
+            return
         for path in paths:
-            with self._translated(path):
-                try:
-                    obstore.delete(self._store, path)
-                except FileNotFoundError:
-                    continue
+            with self._translated(path), suppress(FileNotFoundError):
+                obstore.delete(self._store, path)
+
+    def _delete_many(self, paths: list[str]) -> None:
+        for at in range(0, len(paths), PAGE):
+            some = paths[at : at + PAGE]
+            self._patiently(some[0], partial(obstore.delete, self._store, some))
 
     def remove_folder(self, prefix: str) -> None:
         """Deletes every object under a folder (and, on a local disk, the empty folders that remain)."""
@@ -163,7 +199,7 @@ class Store:
             if found.meta["size"] <= WHOLE_BYTES:
                 return pa.BufferReader(pa.py_buffer(memoryview(found.bytes())))
             reader = obstore.open_reader(self._store, path, buffer_size=READ_BUFFER_BYTES)
-        return pa.PythonFile(_Reader(reader, partial(self._translated, path)), mode="r")
+        return pa.PythonFile(Reader(reader, partial(self._translated, path)), mode="r")
 
     @contextmanager
     def open_output(self, path: str) -> Iterator[pa.NativeFile]:
@@ -175,31 +211,67 @@ class Store:
                 with pa.OSFile(str(target), mode="wb") as sink:
                     yield sink
                 return
-            writer = obstore.open_writer(self._store, path, buffer_size=UPLOAD_PART_BYTES)
-            with pa.PythonFile(_Writer(writer), mode="w") as sink:
-                yield sink
+            yield from self._uploaded(path)
+
+    def _uploaded(self, path: str) -> Iterator[pa.NativeFile]:
+        """An error in the block makes no object: half a file under its name would be taken for a whole one."""
+        upload = obstore.open_writer(self._store, path, buffer_size=UPLOAD_PART_BYTES, max_concurrency=UPLOAD_PARTS)
+        writer = Writer(upload)
+        sink = pa.PythonFile(writer, mode="w")
+        try:
+            yield sink
+        except BaseException:
+            writer.give_up()
+            raise
+        try:
+            sink.close()
+        except (BaseError, OSError):
+            # The answer to the last request may be what got lost; asked again, S3 knows of no such upload any more.
+            if self.size_bytes(path) != writer.written_bytes:
+                raise
 
     def local_path(self, path: str) -> Path | None:
         """Where the object lies on this machine's disk; None on a remote store."""
         return self._root / path if self.is_local else None
 
     def probe_conditional_put(self) -> None:
-        """Two creates of one key: the second must be refused.
+        """Several creates of one key at once, then one more: exactly one may win, and its bytes stay.
 
         Raises:
-            ConfigError: the store accepts both, so two writers would lose each other's commits.
+            ConfigError: the store accepts more, so two writers would lose each other's commits.
         """
-        key = f"_staging/probe/{uuid.uuid4().hex}"
-        try:
-            first, second = self.put_if_absent(key, b"1"), self.put_if_absent(key, b"2")
-        finally:
-            self.delete([key])
-        if not first or second:
+        sound = True
+        with ThreadPoolExecutor(PROBE_WRITERS, thread_name_prefix="probe") as pool:
+            for _ in range(1 if self.is_local else PROBE_ROUNDS):
+                sound = sound and self._one_create_wins(pool)
+        if not sound:
             raise ConfigError(
                 "the object store does not honour conditional put (If-None-Match)",
                 lake=self.uri,
                 remedy="Commits would be lost; use a store that does, such as AWS S3, MinIO or Ceph.",
             )
+
+    def _one_create_wins(self, pool: ThreadPoolExecutor) -> bool:
+        key = f"_staging/probe/{uuid.uuid4().hex}"
+        each = [f"{key} {writer}".encode() for writer in range(PROBE_WRITERS + 1)]
+        try:
+            won = [*pool.map(partial(self.put_if_absent, key), each[:-1]), self.put_if_absent(key, each[-1])]
+            return won.count(True) == 1 and self.get(key) == each[won.index(True)]
+        finally:
+            self.delete([key])
+
+    def _patiently(self, path: str, request: Callable[[], T]) -> T:
+        """What the request answers; it is sent again where its answer got lost, so it must bear that."""
+        started = time.monotonic()
+        for left in range(TRIES - 1, -1, -1):
+            with self._translated(path):
+                try:
+                    return request()
+                except GenericError:  # refusals and missing buckets are errors of other kinds
+                    if self.is_local or not left or time.monotonic() - started > PATIENCE_SECONDS:
+                        raise
+            time.sleep(0.1 * (TRIES - left))
+        raise AssertionError("the last try returns or raises")
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:
@@ -260,6 +332,10 @@ class ReadOnce:
             self._room_bytes += held.size if held is not None else 0
 
 
+def _entry(meta: Mapping[str, Any]) -> Entry:
+    return Entry(str(meta["path"]), int(meta["size"]), meta["last_modified"])
+
+
 def s3_options(env: Mapping[str, str]) -> dict[str, str]:
     """The AWS_* variables as deltalake's storage options; a plain http endpoint is allowed when one is named."""
     options = {name: value for name, value in env.items() if name.startswith("AWS_") and name in _S3_NAMES}
@@ -288,67 +364,3 @@ _S3_NAMES = {
 def _obstore_options(options: Mapping[str, str]) -> dict[str, str]:
     skipped = {"AWS_ALLOW_HTTP", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"}
     return {name.lower(): value for name, value in options.items() if name not in skipped}
-
-
-class _Reader:
-    """obstore's reader as the file object pyarrow expects (it asks for `closed`, `readable` and real `bytes`)."""
-
-    def __init__(self, reader: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
-        self._reader = reader
-        self._translated = translated
-        self.closed = False
-
-    def read(self, size: int = -1) -> bytes:
-        with self._translated():  # the object may be deleted, or the network fail, in the middle of it
-            return bytes(self._reader.read(None if size < 0 else size))
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._reader.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._reader.tell())
-
-    def size(self) -> int:
-        return int(self._reader.size)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
-        self._reader.close()
-
-
-class _Writer:
-    """obstore's writer as the file object pyarrow expects."""
-
-    def __init__(self, writer: Any) -> None:
-        self._writer: IO[bytes] = writer
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        self._writer.write(bytes(data))
-        return len(data)
-
-    def writable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def flush(self) -> None:
-        return None  # parts are uploaded when they are full; flushing would break the minimum part size of S3
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._writer.close()

@@ -84,12 +84,6 @@ def test_only_one_writer_creates_a_table(store):
     assert DeltaLog(store, PATH).snapshot().rows == 20
 
 
-def test_a_creation_whose_acknowledgement_was_lost_is_not_a_conflict(local, monkeypatch):
-    put = local.put_if_absent
-    monkeypatch.setattr(local, "put_if_absent", lambda path, data: put(path, data) and False)
-    assert created(local).snapshot().rows == 20
-
-
 def test_files_are_swapped_in_one_version_and_the_handle_advances(store):
     log = created(store)
     before = log.snapshot()

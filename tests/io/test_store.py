@@ -7,7 +7,13 @@ import pytest
 
 from import_platform.errors import ConfigError, StoreUnavailable
 from import_platform.io.store import UPLOAD_PART_BYTES, Store
-from tests.s3_server import ACCESS, free_port, new_bucket, server_that_ignores_conditions
+from tests.s3_server import (
+    ACCESS,
+    free_port,
+    new_bucket,
+    server_that_ignores_conditions,
+    server_that_loses_races,
+)
 
 
 def test_an_object_that_is_not_there_is_none_and_no_error(store):
@@ -128,6 +134,15 @@ def test_a_store_that_ignores_if_none_match_is_found_out():
         with pytest.raises(ConfigError, match="conditional put") as error:
             store.probe_conditional_put()
     assert error.value.exit_code == 2
+
+
+def test_a_store_that_only_loses_racing_creates_is_found_out_too():
+    with server_that_loses_races() as environ:
+        store = Store("s3://bucket/lake", env=environ)
+        assert store.put_if_absent("a", b"1")
+        assert not store.put_if_absent("a", b"2"), "one after the other it looks sound"
+        with pytest.raises(ConfigError, match="conditional put"):
+            store.probe_conditional_put()
 
 
 def test_a_bucket_that_does_not_exist_is_a_sentence(s3_environment):
