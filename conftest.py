@@ -12,6 +12,7 @@ SLOW = [
     TESTS / "jobs",  # a Dagster run each
     TESTS / "faults",  # processes killed and started again
     TESTS / "io" / "test_store_faults.py",  # networks that fail
+    TESTS / "io" / "test_delta_faults.py",
     TESTS / "sources" / "test_mysql.py",  # a MariaDB
     TESTS / "sources" / "test_mysql_contract.py",
     TESTS / "sources" / "test_postgres_contract.py",  # the contract runs on SQLite in `make check`
@@ -20,6 +21,8 @@ SLOW = [
     TESTS / "sources" / "test_wide_rows.py",
     TESTS / "pipeline" / "test_histories.py",
     TESTS / "pipeline" / "test_relayout.py",
+    TESTS / "pipeline" / "test_s3_faults.py",
+    TESTS / "pipeline" / "test_no_disk.py",
     TESTS / "pipeline" / "test_sync_resume.py",
 ]
 

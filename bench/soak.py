@@ -1,9 +1,10 @@
 """Many tables on minutely schedules beside the real daemon and webserver, for minutes: what is missed, grows or leaks.
 
-`make soak` takes 300 tables of 3 sources and ten minutes; `python -m bench.soak --tables 30 --minutes 2` is a quick look.
+`make soak` takes 300 tables of 3 sources and ten minutes; `python -m bench.soak --tables 30 --minutes 2` is a quick look, and
+`--ceph` puts the lake into an object store.
 Everything stands in a temporary folder. Prints one JSON object and exits 1 when a promise is not kept:
 no tick missing or late by more than two minutes, the daemon and the webserver no more than 15 % larger at the end than
-after their warm-up, and no run or pool slot left over once the schedules are stopped.
+after their warm-up, no run or pool slot left over once the schedules are stopped, and in the lake every row once.
 """
 
 from __future__ import annotations
@@ -28,8 +29,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import psutil
 
+from bench.ceph import ceph
+from import_platform.io.lake import Lake
+
+BUCKET = "soak"
 LATE_SECONDS, GROWTH = 120.0, 0.15
 WARM_UP, WINDOW = 0.3, 0.2
 """Shares of the time: before anything is compared, and at each end of what is."""
@@ -60,14 +66,20 @@ class Soak:
     root: Path
     sources: list[str]
     tables: int
+    aws: dict[str, str] = field(default_factory=dict)
     url: str = ""
     sizes: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+
+    @property
+    def lake(self) -> str:
+        return f"s3://{BUCKET}/lake" if self.aws else str(self.root / "lake")
 
     @property
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            "IMPORT_PLATFORM_LAKE": str(self.root / "lake"),
+            **self.aws,
+            "IMPORT_PLATFORM_LAKE": self.lake,
             "IMPORT_PLATFORM_DEFS": str(self.root / "defs"),
             "IMPORT_PLATFORM_MEMORY": "1GiB",
             "DAGSTER_HOME": str(self.root / "home"),
@@ -242,14 +254,31 @@ def grown(samples: list[tuple[float, int]], seconds: float) -> dict[str, Any]:
     return {"before_bytes": before, "after_bytes": after, "share": round(after / max(before, 1) - 1, 3)}
 
 
+def wrong_tables(soak: Soak) -> list[str]:
+    """Tables with a row twice, or without one of their first hundred, or with one that was never there."""
+    wrong = []
+    store = Lake(soak.lake, env=soak.environment).store
+    for source in soak.sources:
+        with closing(sqlite3.connect(soak.database(source))) as connection:
+            for name in soak.names(source):
+                uri, options = f"{store.uri}/{source}/{name}", store.storage_options
+                found = pl.scan_delta(uri, storage_options=options).select("id").collect()["id"].to_list()
+                there = {row[0] for row in connection.execute(f"select id from {name}")}
+                if len(found) != len(set(found)) or not set(range(100)) <= set(found) <= there:
+                    wrong.append(f"{source}/{name}")
+    return wrong
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", type=int, default=300)
     parser.add_argument("--sources", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--ceph", action="store_true", help="the lake in a Ceph of its own (bench/ceph.py)")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="import_platform-soak-") as folder:
-        soak = Soak(Path(folder), [f"s{number}" for number in range(asked.sources)], asked.tables)
+    with tempfile.TemporaryDirectory(prefix="import_platform-soak-") as folder, contextlib.ExitStack() as stack:
+        aws = stack.enter_context(ceph([BUCKET])) if asked.ceph else {}
+        soak = Soak(Path(folder), [f"s{number}" for number in range(asked.sources)], asked.tables, aws)
         prepare(soak)
         seconds = asked.minutes * 60
         with serving(soak) as server:
@@ -257,6 +286,8 @@ def main() -> int:
             told, until = ticks(soak), time.time()
             stop_schedules(soak)
             found = judged(soak, told, until=until, seconds=seconds, left=left_over(soak))
+        found["kept"]["every row once"] = not (wrong := wrong_tables(soak))
+        found["wrong_tables"] = wrong
     print(json.dumps(found, indent=1))
     return 0 if all(found["kept"].values()) else 1
 

@@ -1,17 +1,28 @@
-"""A proxy between a client and an S3 server that does what networks do: answers 500, waits, and hangs up at any moment."""
+"""A proxy between a client and an S3 server that does what networks do: answers 500, waits, and hangs up at any moment.
+
+It is a process of its own (`python -m tests.fault_proxy UPSTREAM_PORT` prints its port), because deltalake keeps Python's
+lock while it waits for some requests. Tests tell it what to do over the same port.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-import threading
+import subprocess
+import sys
+import urllib.request
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
+from pathlib import Path
+from typing import Any
 
 HOST = "127.0.0.1"
+ROOT = Path(__file__).parents[1]
+RULES, TOLD = "/-/rules", "/-/told"
 ERROR = b"<Error><Code>InternalError</Code><Message>a fault of the test</Message></Error>"
 
 
@@ -33,18 +44,24 @@ class Request:
     head: bytes
     body: bytes
 
+    @property
+    def summary(self) -> tuple[str, str, int]:
+        return self.method, self.path, len(self.body)
+
 
 @dataclass
 class Rule:
-    """Which requests meet the fault: `times` of those whose method and path match, after the first `after` of them."""
+    """Which requests meet the fault: `times` of those whose method and path match, after the first `after` of them;
+    `each` says the first one of every path instead."""
 
-    fault: Fault
+    fault: str
     method: str = ".*"
     path: str = ""
     times: int = 1
     after: int = 0
-    before_fault: Callable[[], object] | None = None
+    each: bool = False
     met: int = 0
+    paths: set[str] = field(default_factory=set)
 
     def takes(self, request: Request) -> bool:
         if not re.fullmatch(self.method, request.method) or not re.search(self.path, request.path):
@@ -52,33 +69,21 @@ class Rule:
         if self.after:
             self.after -= 1
             return False
-        if self.met >= self.times:
+        if request.path in self.paths if self.each else self.met >= self.times:
             return False
+        self.paths.add(request.path)
         self.met += 1
         return True
 
 
 @dataclass
-class FaultProxy:
-    """Every request of every client, and the rules that the next ones meet. One connection to the server per request."""
+class _Server:
+    """One connection to the server behind per request."""
 
     upstream_port: int
-    port: int = 0
     rules: list[Rule] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    answered: list[Request] = field(default_factory=list)
-
-    def add(self, fault: Fault, method: str = ".*", path: str = "", **how: object) -> Rule:
-        rule = Rule(fault, method, path, **how)  # type: ignore[arg-type]
-        self.rules.append(rule)
-        return rule
-
-    def count(self, method: str, path: str = "") -> int:
-        return sum(1 for each in self.requests if each.method == method and re.search(path, each.path))
-
-    def answered_bytes(self, method: str, path: str = "") -> int:
-        """Bytes of request bodies whose answers were sent."""
-        return sum(len(each.body) for each in self.answered if each.method == method and re.search(path, each.path))
+    seen: list[tuple[str, str, int]] = field(default_factory=list)
+    answered: list[tuple[str, str, int]] = field(default_factory=list)
 
     async def serve(self, client: StreamReader, to_client: StreamWriter) -> None:
         try:
@@ -92,8 +97,12 @@ class FaultProxy:
     async def _exchange(self, client: StreamReader, to_client: StreamWriter) -> bool:
         """One request and its answer; False when the connection is over."""
         request = await _request(client)
-        self.requests.append(request)
-        fault = next((rule.fault for rule in self.rules if rule.takes(request)), None)
+        if request.path in (RULES, TOLD):
+            to_client.write(self._told(request))
+            await to_client.drain()
+            return True
+        self.seen.append(request.summary)
+        fault = next((Fault[rule.fault] for rule in self.rules if rule.takes(request)), None)
         if fault is Fault.CUT_REQUEST:
             return await self._cut(request)
         if fault is Fault.REFUSED:
@@ -110,10 +119,18 @@ class FaultProxy:
             return False
         if fault is Fault.SLOW:
             await asyncio.sleep(0.5)
-        self.answered.append(request)
+        self.answered.append(request.summary)
         to_client.write(_answer_500() if fault is Fault.LOST_AS_500 else answer)
         await to_client.drain()
         return True
+
+    def _told(self, request: Request) -> bytes:
+        """Takes the rules of a test, or says what came of them."""
+        if request.path == RULES:
+            self.rules = [Rule(**told) for told in json.loads(request.body)]
+        met = [rule.met for rule in self.rules]
+        body = json.dumps({"met": met, "seen": self.seen, "answered": self.answered}).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
     async def _cut(self, request: Request) -> bool:
         """Half a request at the server, and nobody to ask for the rest."""
@@ -171,31 +188,83 @@ async def _body(fields: dict[bytes, bytes], source: StreamReader, *, until_end: 
     return await source.read() if until_end else b""
 
 
+@dataclass
+class Told:
+    """A rule as a test holds it."""
+
+    proxy: FaultProxy
+    number: int
+
+    @property
+    def met(self) -> int:
+        """How many requests have met the fault."""
+        return int(self.proxy.told()["met"][self.number])
+
+
+@dataclass
+class FaultProxy:
+    """What a test tells the proxy, and what it saw of every client."""
+
+    port: int
+    _rules: list[Rule] = field(default_factory=list)
+
+    def add(self, fault: Fault, method: str = ".*", path: str = "", **how: Any) -> Told:
+        """Rules before it go first; a rule that has met its requests stays so."""
+        for rule, met in zip(self._rules, self.told()["met"], strict=True):
+            rule.times, rule.met = (met, met) if met >= rule.times else (rule.times, met)
+        self._rules.append(Rule(fault.name, method, path, **how))
+        self._tell()
+        return Told(self, len(self._rules) - 1)
+
+    def heal(self) -> None:
+        """No request meets a fault any more."""
+        self._rules = []
+        self._tell()
+
+    def all_met(self) -> bool:
+        return all(self.told()["met"])
+
+    def count(self, method: str = ".*", path: str = "") -> int:
+        return len(_matching(self.told()["seen"], method, path))
+
+    def answered_bytes(self, method: str, path: str = "") -> int:
+        """Bytes of request bodies whose answers were sent."""
+        return sum(size_bytes for _, _, size_bytes in _matching(self.told()["answered"], method, path))
+
+    def told(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://{HOST}:{self.port}{TOLD}") as answer:
+            return dict(json.load(answer))
+
+    def _tell(self) -> None:
+        rules = [{name: value for name, value in asdict(rule).items() if name != "paths"} for rule in self._rules]
+        urllib.request.urlopen(f"http://{HOST}:{self.port}{RULES}", json.dumps(rules).encode()).close()
+
+
+def _matching(requests: list[tuple[str, str, int]], method: str, path: str) -> list[tuple[str, str, int]]:
+    return [each for each in requests if re.fullmatch(method, each[0]) and re.search(path, each[1])]
+
+
 @contextmanager
 def fault_proxy(environ: dict[str, str]) -> Iterator[tuple[FaultProxy, dict[str, str]]]:
     """A proxy before the server of these AWS_* variables, and the variables that lead through it."""
-    proxy = FaultProxy(int(environ["AWS_ENDPOINT_URL"].rpartition(":")[2]))
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="fault proxy", daemon=True)
-    thread.start()
-
-    async def listen() -> asyncio.Server:
-        return await asyncio.start_server(proxy.serve, HOST, 0, limit=1 << 20)
-
-    server = asyncio.run_coroutine_threadsafe(listen(), loop).result()
-    proxy.port = server.sockets[0].getsockname()[1]
+    upstream = environ["AWS_ENDPOINT_URL"].rpartition(":")[2]
+    command = [sys.executable, "-m", "tests.fault_proxy", upstream]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
+        assert server.stdout is not None
+        proxy = FaultProxy(int(server.stdout.readline()))
         yield proxy, environ | {"AWS_ENDPOINT_URL": f"http://{HOST}:{proxy.port}"}
     finally:
-        asyncio.run_coroutine_threadsafe(_end(server), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        server.kill()
+        server.wait()
 
 
-async def _end(server: asyncio.Server) -> None:
-    server.close()
-    connections = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in connections:
-        task.cancel()
-    await asyncio.gather(*connections, return_exceptions=True)
+async def _main(upstream_port: int) -> None:
+    server = await asyncio.start_server(_Server(upstream_port).serve, HOST, 0, limit=1 << 20)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(int(sys.argv[1])))

@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from urllib.parse import unquote
 
 import polars as pl
@@ -38,9 +39,10 @@ from import_platform.errors import (
 from import_platform.io.commit_facts import run_facts
 from import_platform.io.log_entries import add_entry, info_entry, remove_entry
 from import_platform.io.parquet import WrittenFile
-from import_platform.io.store import REQUESTS, Store
+from import_platform.io.store import PATIENCE_SECONDS, REQUESTS, TRIES, Store
 
 CHECKPOINT_INTERVAL = 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -101,20 +103,22 @@ class DeltaLog:
         Raises:
             ConfigError: the table was made by someone else, or uses deletion vectors (import into another name).
         """
-        with self._reading():
-            try:
-                if self._table is None:
-                    self._table = DeltaTable(self.uri, storage_options=self._store.storage_options)
-                else:
-                    self._table.update_incremental()
-            except TableNotFoundError:
-                return None
+        try:
+            self._table = self._read(self._newest)
+        except TableNotFoundError:
+            return None
         return _snapshot(self._table)
+
+    def _newest(self) -> DeltaTable:
+        if self._table is None:
+            return DeltaTable(self.uri, storage_options=self._store.storage_options)
+        self._table.update_incremental()
+        return self._table
 
     def committed_at(self) -> datetime:
         """When the version of the last snapshot was committed, 1970 where its log entry is gone. Reads that entry."""
-        with self._reading():
-            history = self._table.history(1) if self._table is not None else []
+        table = self._table
+        history = self._read(lambda: table.history(1)) if table is not None else []
         return datetime.fromtimestamp(history[0]["timestamp"] / 1000 if history else 0, UTC)
 
     def paths_at(self, version: int) -> frozenset[str] | None:
@@ -255,17 +259,27 @@ class DeltaLog:
                 remedy="Run the sync again; it looks at the log first.",
             ) from error
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (DeltaError, OSError) as error:  # OSError: what deltalake raises where the store does not answer
-            raise StoreUnavailable(
-                "the table's log cannot be read",
-                table=self.uri,
-                reason=_one_line(error),
-                remedy="Check the lake; the next run goes on.",
-            ) from error
+    def _read(self, request: Callable[[], T]) -> T:
+        """What deltalake answers; asked again where an answer of a remote store broke off, which deltalake does not do.
+
+        Raises TableNotFoundError, and StoreUnavailable where it was an outage.
+        """
+        started = time.monotonic()
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                return request()
+            except TableNotFoundError:
+                raise
+            except (DeltaError, OSError) as error:  # OSError: what deltalake raises where the store does not answer
+                if self._store.is_local or not left or time.monotonic() - started > PATIENCE_SECONDS:
+                    raise StoreUnavailable(
+                        "the table's log cannot be read",
+                        table=self.uri,
+                        reason=_one_line(error),
+                        remedy="Check the lake; the next run goes on.",
+                    ) from error
+            time.sleep(0.1 * (TRIES - left))
+        raise AssertionError("the last try returns or raises")
 
     def _check(self, base: Snapshot, commit: Commit) -> DeltaTable:
         table = self._loaded(base)
@@ -298,11 +312,10 @@ class DeltaLog:
 
     def dead_files(self, older_than: timedelta) -> set[str]:
         """Data files that no version younger than `older_than` names: expired tombstones and orphans."""
-        if self._table is None:
+        table, hours = self._table, int(older_than.total_seconds() // 3600)
+        if table is None:
             return set()
-        hours = int(older_than.total_seconds() // 3600)
-        with self._reading():
-            found = self._table.vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=True, full=True)
+        found = self._read(lambda: table.vacuum(hours, dry_run=True, enforce_retention_duration=False, full=True))
         return {unquote(path) for path in found}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from import_platform.core.rejected import RejectedRow
@@ -31,7 +32,7 @@ REJECTED_ROWS = pa.schema(
         ("recorded_at", pa.timestamp("us", "UTC")),
     ]
 )
-TRIES = 10
+TRIES = 20
 BACKOFF_SECONDS = 0.05
 FORGET_AT_ONCE = 500
 
@@ -61,7 +62,7 @@ def record_rejected(
         except (CommitFailedError, DeltaError, OSError) as error:
             if round_ == TRIES:
                 raise _unwritten(lake) from error
-            time.sleep(BACKOFF_SECONDS * round_)
+            time.sleep(random.uniform(0, BACKOFF_SECONDS * 2 ** min(round_, 5)))
     return None
 
 
@@ -94,7 +95,10 @@ def _append(
     ]
     if rows:
         data = pa.Table.from_pylist(rows, schema=REJECTED_ROWS)
-        write_deltalake(_uri(lake), data, mode="append", storage_options=lake.store.storage_options)
+        options = lake.store.storage_options
+        # Not the default retries: a commit whose answer got lost would be made once more on top of itself.
+        once = CommitProperties(max_commit_retries=0)
+        write_deltalake(_uri(lake), data, mode="append", storage_options=options, commit_properties=once)
 
 
 def rejected_batches(lake: Lake, source: str, table: str | None, *, rows: int = 4096) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,33 @@ import pytest
 from import_platform.io.lake import Lake
 from tests.pipeline.list_source import ListSource
 from tests.pipeline.synced_table import SyncedTable
+from tests.s3_server import new_bucket, s3_server
+
+ON_S3_TOO = {
+    "test_sync_modes", "test_sync_keys", "test_sync_again", "test_soft_delete", "test_stopping",
+    "test_repartition", "test_maintain", "test_replay",
+}  # fmt: skip
+"""Every test of these modules runs on an S3 server as well."""
+
+
+@pytest.fixture(scope="session")
+def s3_environment() -> Iterator[dict[str, str]]:
+    with s3_server() as environ:
+        yield environ
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
+def lake(tmp_path: Path, request: pytest.FixtureRequest) -> Lake:
+    """A fresh lake on disk; on an S3 server as well where the test's module is one of ON_S3_TOO."""
+    if getattr(request, "param", "local") == "s3":
+        environ = request.getfixturevalue("s3_environment")
+        return Lake(new_bucket(environ), env=environ)
     return Lake(str(tmp_path / "lake"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "lake" in metafunc.fixturenames and Path(metafunc.module.__file__).stem in ON_S3_TOO:
+        metafunc.parametrize("lake", ["local", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
 
 
 @pytest.fixture

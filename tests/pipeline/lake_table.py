@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -45,8 +44,10 @@ def commits_after(opened: LakeTable, rivals: Iterable[Callable[[], Any]]) -> Lak
 
 
 def files_on_disk(table: SyncedTable) -> set[str]:
-    root = Path(table.uri)
-    return {str(path.relative_to(root)) for path in root.rglob("*.parquet") if "_delta_log" not in path.parts}
+    """Of the table's folder in its lake, wherever that is."""
+    root = table.lake.table_path("s", table.source.name)
+    paths = (entry.path.removeprefix(f"{root}/") for entry in table.lake.store.entries(root))
+    return {path for path in paths if path.endswith(".parquet") and not path.startswith("_delta_log/")}
 
 
 def files_in_log(table: SyncedTable) -> set[str]:
@@ -55,7 +56,9 @@ def files_in_log(table: SyncedTable) -> set[str]:
 
 
 def version_rows(table: SyncedTable, version: int) -> pl.DataFrame:
-    frame = pl.read_delta(table.uri, version=version).drop("_partition")
+    frame = pl.read_delta(table.uri, version=version, storage_options=table.lake.store.storage_options).drop(
+        "_partition"
+    )
     return frame.sort(frame.columns, nulls_last=False)
 
 

@@ -13,9 +13,13 @@ import pytest
 from import_platform.core.publication import ToFolder
 from import_platform.core.table import SyncMode
 from import_platform.errors import ConfigError, Interrupted
+from import_platform.io.lake import Lake
+from import_platform.io.store import Store
 from import_platform.pipeline.publish import Publishing
 from import_platform.pipeline.publish_files import publish_files
-from tests.pipeline.synced_table import ROOMY, replaced, rows
+from tests.pipeline.list_source import ListSource
+from tests.pipeline.synced_table import ROOMY, SyncedTable, replaced, rows
+from tests.s3_server import new_bucket
 
 
 def publish(table, to, **options):
@@ -42,6 +46,26 @@ def test_a_set_replaces_the_last_which_is_archived_whole(synced, tmp_path):
     assert not any(path.exists() for path in first)
     archived = [archive / path.relative_to(folder) for path in first]
     assert pl.read_parquet(archived).sort("id").equals(published)
+
+
+@pytest.mark.slow
+def test_a_bucket_takes_sets_and_archives_too(s3_environment, tmp_path, monkeypatch):
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
+    table = SyncedTable(Lake(str(tmp_path / "lake")), ListSource(rows(range(200))))
+    table.sync()
+    uri = new_bucket(s3_environment)
+    to = ToFolder(f"{uri}/out", archive=f"{uri}/old")
+    assert publish(table, to).rows_inserted == 200
+    table.sync(replaced(table.source.rows, rows([3, 900], day=2, text="new")))
+    publish(table, to)
+    out, old = Store(f"{uri}/out"), Store(f"{uri}/old")
+    manifest = json.loads(out.get("_published.json"))
+    published = pl.concat([pl.read_parquet(out.get(path)) for path in manifest["files"]]).sort("id")
+    assert published.equals(table.lake_frame().select(published.columns).sort("id"))
+    archived = [pl.read_parquet(old.get(entry.path)) for entry in old.entries("") if entry.path.endswith(".parquet")]
+    assert pl.concat(archived).sort("id")["id"].to_list() == list(range(200))
+    assert {entry.path.split("/")[0] for entry in out.entries("")} == {"_published.json", manifest["set"]}
 
 
 def test_what_a_stopped_run_left_is_swept_away_and_never_counted(synced, tmp_path):

@@ -50,8 +50,8 @@ def test_a_full_refresh_notices_that_somebody_else_took_rows_from_the_lake(synce
     table = synced(rows(range(20)), mode=SyncMode.FULL_REFRESH, partition=HashPartition(0))
     table.sync()
     assert table.sync().status is Status.UNCHANGED
-    left = pl.read_delta(table.uri).filter(pl.col("id") != 5)
-    left.write_delta(table.uri, mode="overwrite")
+    left = table.raw_frame().filter(pl.col("id") != 5)
+    left.write_delta(table.uri, mode="overwrite", storage_options=table.lake.store.storage_options)
     assert table.raw_frame().height == 19
     table.sync()
     assert table.matches()
