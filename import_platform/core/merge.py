@@ -5,7 +5,7 @@ Pure: files as a frame (path, leaf, size_bytes, rows, min.*, max.*), keys as fra
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,25 +103,38 @@ def ascends(keys: pl.DataFrame, primary_key: Sequence[str]) -> bool:
 
 
 def candidate_files(
-    files: pl.DataFrame, sorted_keys: pl.Series | None, *, leaves: Collection[str] | None
+    files: pl.DataFrame, sorted_keys: pl.Series | None, *, leaves: Collection[str] | None, upto: pl.Series | None = None
 ) -> pl.DataFrame:
     """The files that can hold one of the keys, judged by the log's bounds of the first key column.
 
-    `sorted_keys` are the values of that column, nulls first; None where nobody knows. `leaves`, if given, are the only
-    ones searched.
+    `sorted_keys` are the values of that column, nulls first; None where nobody knows. With `upto` they are the low ends
+    of spans of keys, as `disjoint` makes them, and `upto` their high ends. `leaves`, if given, are the only ones
+    searched.
     """
     if leaves is not None:
         files = files.filter(pl.col("leaf").is_in(list(leaves)))
     if sorted_keys is None:
         return files
     low_name, high_name = f"min.{sorted_keys.name}", f"max.{sorted_keys.name}"
-    present = sorted_keys.alias("key").drop_nulls()  # a name of a source may look like a pattern to Polars
-    if low_name not in files.columns or high_name not in files.columns or present.len() < sorted_keys.len():
+    starts = sorted_keys.alias("key").drop_nulls()  # a name of a source may look like a pattern to Polars
+    if low_name not in files.columns or high_name not in files.columns or starts.len() < sorted_keys.len():
         return files
-    lows, highs = files[low_name].cast(present.dtype, strict=False), files[high_name].cast(present.dtype, strict=False)
-    first = pl.Series("first", present.search_sorted(lows, side="left"))
-    after = pl.Series("after", present.search_sorted(highs, side="right"))
+    ends = starts if upto is None else upto
+    lows, highs = files[low_name].cast(starts.dtype, strict=False), files[high_name].cast(starts.dtype, strict=False)
+    first = pl.Series("first", ends.search_sorted(lows, side="left"))  # the first span that does not end before
+    after = pl.Series("after", starts.search_sorted(highs, side="right"))  # and the first that begins behind
     return files.filter((first < after) | lows.is_null() | highs.is_null())
+
+
+def disjoint(spans: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """The spans (low, high) in order, those that meet as one."""
+    found: list[tuple[Any, Any]] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], high))
+        else:
+            found.append((low, high))
+    return found
 
 
 def keys_in_bounds(keys: pl.DataFrame, column: str, low: object, high: object) -> pl.DataFrame:

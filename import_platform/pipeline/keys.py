@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from import_platform.core.arrow import empty_table
 from import_platform.core.deleted import marked
-from import_platform.core.merge import ROW, Mask, ascends, last_versions, repeated
+from import_platform.core.merge import ROW, Mask, ascends, disjoint, last_versions, repeated
 from import_platform.pipeline.incoming import Rows
 
 PASS_BYTES_MIN = 64 << 10
@@ -57,6 +58,7 @@ class FlushKeys:
         self.count = 0
         self.keep: Mask | None = None
         limit_bytes = max(limit_bytes, PASS_BYTES_MIN)
+        self._spans: list[tuple[Any, Any]] | None = []
         every, size_bytes = self._gathered(limit_bytes)
         self.passes = 1 if every is not None else -(-COPIES * size_bytes // limit_bytes)
         self._only = self._reduced(every) if every is not None else None
@@ -75,8 +77,20 @@ class FlushKeys:
 
     @property
     def first(self) -> pl.Series | None:
-        """The first key column, sorted, to prune files with; None when it takes several passes to see it."""
-        return None if self._only is None else self._only.to_series(0).alias(self._columns.primary_key[0])
+        """The first key column, sorted, to prune files with; None where a key of many passes may be null. With `upto`,
+        only the low ends of spans in which all keys lie."""
+        if self._only is not None:
+            return self._only.to_series(0).alias(self._columns.primary_key[0])
+        return None if self._spans is None else self._ends(0)
+
+    @property
+    def upto(self) -> pl.Series | None:
+        """The high ends of `first`, where it takes several passes to see the keys themselves."""
+        return None if self._only is not None or self._spans is None else self._ends(1)
+
+    def _ends(self, side: int) -> pl.Series:
+        ends = [span[side] for span in self._spans or ()]
+        return pl.Series(self._columns.primary_key[0], ends, dtype=self._empty.schema["c0"])
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Per pass: the key columns by `names`, and ROW, one row per key."""
@@ -91,12 +105,21 @@ class FlushKeys:
         parts, size_bytes = [self._empty], 0
         for part in self._parts():
             self.count += part.height
+            self._span(part.to_series(0))
             size_bytes += int(part.estimated_size()) + 4 * part.height
             if COPIES * size_bytes <= limit_bytes:
                 parts.append(part)
             else:
                 parts = []
         return (pl.concat(parts).with_row_index(ROW) if parts else None), size_bytes
+
+    def _span(self, keys: pl.Series) -> None:
+        """Staged batches follow the source, which often gives its rows in the order of their key."""
+        if self._spans is not None and keys.len():
+            low, high = keys.min(), keys.max()
+            # Polars leaves NaN out of both, and a null is in no span.
+            is_known = keys.null_count() == 0 and low is not None and not keys.dtype.is_float()
+            self._spans = disjoint([*self._spans, (low, high)]) if is_known else None
 
     def _pass(self, number: int) -> pl.DataFrame:
         names = self.names

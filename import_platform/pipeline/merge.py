@@ -226,7 +226,7 @@ class Merge:
         # A deleted row goes to no leaf, so the leaves of the rows do not say where its old version lies.
         stable = self._target.identity.partition.stable and self._target.deleted is None
         searched = incoming.leaves if stable else None
-        return candidate_files(files, self._keys.first, leaves=searched)
+        return candidate_files(files, self._keys.first, leaves=searched, upto=self._keys.upto)
 
     def _placed(self, layout: Layout) -> Incoming:
         """The rows in the leaves of the layout, placed again only where it changed."""

@@ -16,6 +16,7 @@ from import_platform.core.merge import (
     MergePlan,
     ascends,
     candidate_files,
+    disjoint,
     keys_in_bounds,
     last_versions,
     plan_rewrites,
@@ -78,6 +79,26 @@ def test_no_file_that_can_hold_a_key_is_passed_over_and_none_that_cannot_is_open
     unknown = None in keys  # a NULL key is in no bounds
     want = [f"f{i}" for i, b in enumerate(bounds) if b is None or unknown or any(b[0] <= k <= b[1] for k in keys)]
     assert found == want
+
+
+SPAN = st.tuples(st.integers(0, 30), st.integers(0, 4)).map(lambda span: (span[0], span[0] + span[1]))
+
+
+@given(st.lists(SPAN, max_size=6), st.lists(SPAN, max_size=6))
+def test_a_file_is_opened_exactly_where_a_span_of_keys_meets_its_bounds(bounds, spans):
+    apart = disjoint(spans)
+    starts, ends = (pl.Series("k", [span[side] for span in apart], pl.Int64) for side in (0, 1))
+    found = candidate_files(files(*bounds), starts, leaves=None, upto=ends)["path"].to_list()
+    assert found == [f"f{i}" for i, (a, b) in enumerate(bounds) if any(a <= high and low <= b for low, high in spans)]
+
+
+@given(st.lists(SPAN))
+def test_spans_that_meet_become_one(spans):
+    apart = disjoint(spans)
+    assert {n for low, high in apart for n in range(low, high + 1)} == {
+        n for low, high in spans for n in range(low, high + 1)
+    }
+    assert all(one[1] < next_[0] for one, next_ in pairwise(apart))
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,21 @@ def test_keys_that_outgrow_their_share_are_worked_through_in_passes(lake, lake_h
     last = {row["id"]: row for row in sorted(twice.to_pylist(), key=lambda row: row["updated"])}
     assert {row["id"]: row for row in table.lake_frame().to_dicts()} == last
     assert table.lake_frame().height == len(last)
+
+
+@pytest.mark.parametrize("known", [0, 10])
+def test_rows_in_the_order_of_their_key_open_no_file_below_it_however_many_passes_they_take(lake, known):
+    def ascending(numbers, *, day=0):
+        rows = keyed(numbers, day=day)
+        return rows.set_column(0, "id", pa.array([f"{number:032}" for number in numbers]))
+
+    table = SyncedTable(lake, ListSource(ascending(range(4000)), primary_key=("id",)))
+    table.sync()
+    table.budget = FewKeys(8 * GIB, 8 * GIB - 312 * MIB)
+    news = ascending([*range(4000 - known, 12000)], day=1)
+
+    report = table.sync(news)
+
+    assert (report.rows_inserted, report.rows_updated) == (8000, known)
+    assert (report.files_probed > 0) == (known > 0)
+    assert table.lake_frame()["id"].n_unique() == table.lake_frame().height == 12000
