@@ -48,10 +48,13 @@ class Elsewhere:
         )
 
 
+def built(folder: Path, root: Path = ROOT) -> Path:
+    return Path(next(WheelBuilder(str(root)).build(directory=str(folder), versions=["standard"])))
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    return Path(next(WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])))
+    return built(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +103,14 @@ def test_every_file_of_the_package_is_in_the_wheel_and_nothing_else(wheel: Path)
     assert {name for name in names if name.endswith((".yaml", ".py"))}
 
 
-def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+def test_the_source_distribution_builds_the_same_wheel(tmp_path: Path) -> None:
+    wheel = built(tmp_path)
     made = Path(next(SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])))
     with tarfile.open(made) as archive:
         archive.extractall(tmp_path, filter="data")
     unpacked = tmp_path / made.name.removesuffix(".tar.gz")
     assert {"Makefile", "requirements.lock", "README.md", "CHANGELOG.md"} <= {path.name for path in unpacked.iterdir()}
-    again = next(WheelBuilder(str(unpacked)).build(directory=str(tmp_path / "again"), versions=["standard"]))
-    assert Path(again).name == wheel.name
+    again = built(tmp_path / "again", unpacked)
+    assert again.name == wheel.name
     with zipfile.ZipFile(again) as first, zipfile.ZipFile(wheel) as second:
         assert {i.filename: i.CRC for i in first.infolist()} == {i.filename: i.CRC for i in second.infolist()}
