@@ -68,6 +68,7 @@ def test_files_that_arrive_in_any_order_end_as_if_they_had_come_in_theirs(court,
 
 def test_keys_that_need_several_passes_end_alike(court, monkeypatch):
     monkeypatch.setattr("import_platform.pipeline.versioned.COPIES", 2_000_000)
+    monkeypatch.setattr("import_platform.pipeline.keys.COPIES", 2_000_000)
     records = court(delete_when=DELETE)
     records.put("2.xml", *(case(i, "new", "n") for i in range(0, 90, 3)), *(case(i, "", op="delete") for i in range(9)))
     records.sync_all()
