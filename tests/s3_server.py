@@ -99,7 +99,10 @@ class _Racy(_Forgetful):
         self._answer(412 if refused else 200)
 
     def do_GET(self) -> None:
-        self._answer(200, self.objects[self.path])
+        if "list-type=2" in self.path:
+            self._answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+        else:
+            self._answer(200 if self.path in self.objects else 404, self.objects.get(self.path, b""))
 
 
 @contextmanager

@@ -10,8 +10,12 @@ import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
 
+from import_platform.io.lake import Lake
 from import_platform.io.store import Store
+from import_platform.resources.lake_duckdb import LakeDuckDB
 from import_platform.resources.lake_s3 import LakeS3
+from tests.pipeline.list_source import ListSource
+from tests.pipeline.synced_table import SyncedTable, replaced, rows
 from tests.s3_server import new_bucket, s3_server
 
 CLUSTER = Path(__file__).parents[2] / "deploy" / "dagster-cluster.yaml"
@@ -64,6 +68,18 @@ def test_an_asset_s_client_speaks_to_the_lake_s_server(bucket, server):
     assert Store(f"s3://{bucket}", env=server).get("exports/a") == b"1"
     assert client.meta.region_name == "us-east-1"
     assert client.meta.endpoint_url == server["AWS_ENDPOINT_URL"]
+
+
+def test_duckdb_of_assets_and_dbt_reads_the_lake_there(bucket, server, monkeypatch):
+    monkeypatch.setenv("IMPORT_PLATFORM_LAKE", f"s3://{bucket}/lake")
+    monkeypatch.setenv("IMPORT_PLATFORM_MEMORY", "2GiB")
+    table = SyncedTable(Lake(f"s3://{bucket}/lake", env=server), ListSource(rows(range(300))))
+    table.sync()
+    table.sync(replaced(table.source.rows, rows([7, 400], day=1, text="new")))
+    with LakeDuckDB().get_connection() as connection:
+        found = connection.execute(f"select count(*), count(distinct id) from delta_scan('{table.uri}')").fetchall()
+        changed = connection.execute(f"select id from delta_scan('{table.uri}') where text = 'new7'").fetchall()
+    assert (found, changed) == ([(301, 301)], [(7,)])
 
 
 def test_what_the_resource_is_told_wins_over_the_environment(bucket):

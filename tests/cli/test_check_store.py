@@ -1,0 +1,58 @@
+"""A store that loses commits is refused before it holds one: by `check`, and by a table's first sync."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from import_platform.cli.app import app
+from import_platform.errors import ConfigError
+from import_platform.io.lake import Lake
+from tests.dagster_project import empty_home, project
+from tests.pipeline.list_source import ListSource
+from tests.pipeline.synced_table import SyncedTable, rows
+from tests.s3_server import new_bucket, s3_server, server_that_ignores_conditions, server_that_loses_races
+
+__all__ = ["empty_home", "project"]
+BROKEN = [server_that_ignores_conditions, server_that_loses_races]
+
+
+@pytest.fixture
+def clean(monkeypatch):
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def check(project, monkeypatch, lake, environ):
+    for name, value in {**environ, "IMPORT_PLATFORM_LAKE": lake}.items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, ["check", "--json"])
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return done.exit_code, {line["check"]: line for line in lines if line["subject"] == "lake"}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_check_refuses_a_store_that_lets_two_creates_win(project, clean, monkeypatch, broken):
+    with broken() as environ:
+        code, lines = check(project, monkeypatch, "s3://bucket/lake", environ)
+    assert code == 2
+    assert lines["writable"]["ok"]
+    assert not lines["conditional put"]["ok"]
+    assert "does not honour conditional put" in lines["conditional put"]["result"]
+
+
+def test_check_passes_a_sound_one(project, clean, monkeypatch):
+    with s3_server() as environ:
+        code, lines = check(project, monkeypatch, new_bucket(environ), environ)
+    assert (code, lines["conditional put"]["result"]) == (0, "honoured")
+
+
+def test_a_table_s_first_sync_is_refused_before_anything_is_read(clean):
+    with server_that_loses_races() as environ:
+        source = ListSource(rows(range(10)))
+        table = SyncedTable(Lake("s3://bucket/lake", env=environ), source)
+        with pytest.raises(ConfigError, match="conditional put"):
+            table.sync()
+    assert source.reads == []
