@@ -121,15 +121,17 @@ class DeltaLog:
         history = self._read(lambda: table.history(1)) if table is not None else []
         return datetime.fromtimestamp(history[0]["timestamp"] / 1000 if history else 0, UTC)
 
-    def paths_at(self, version: int) -> frozenset[str] | None:
-        """The files of an older version; None when its log entries are gone. A version before the first has none."""
-        if version < 0:
-            return frozenset()
+    def at(self, version: int) -> Snapshot | None:
+        """An older version; None when its log entries are gone. Commits need the newest: see `snapshot`."""
         try:
-            table = DeltaTable(self.uri, version=version, storage_options=self._store.storage_options)
+            return _snapshot(DeltaTable(self.uri, version=version, storage_options=self._store.storage_options))
         except DeltaError:
             return None
-        return frozenset(_snapshot(table).files["path"])
+
+    def paths_at(self, version: int) -> frozenset[str] | None:
+        """The files of an older version; None when its log entries are gone. A version before the first has none."""
+        found = self.at(version) if version >= 0 else None
+        return frozenset[str]() if version < 0 else None if found is None else frozenset(found.files["path"])
 
     def create(self, schema: pa.Schema, commit: Commit, *, identity: str) -> None:
         """Makes the table with its first rows as version 0, in one put-if-absent: no reader sees it empty.

@@ -207,6 +207,13 @@ class Staging:
         data = self._store.get(f"{self._data(attempt_id, checkpoint)}.rejected") or b""
         return [RejectedRow(**json.loads(line)) for line in data.splitlines()]
 
+    def put_document(self, attempt_id: str, name: str, data: bytes) -> None:
+        """A note beside the chunks of an attempt, gone with them. Its name must not end as those of checkpoints."""
+        self._store.put(f"{self._attempt(attempt_id)}/{name}", data)
+
+    def document(self, attempt_id: str, name: str) -> bytes | None:
+        return self._store.get(f"{self._attempt(attempt_id)}/{name}")
+
     def _data(self, attempt_id: str, checkpoint: Checkpoint) -> str:
         return f"{self._attempt(attempt_id)}/{checkpoint.number:08d}-{checkpoint.id}"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from import_platform.core.budget import MemoryBudget
 from import_platform.core.choose import resolve
+from import_platform.core.fan_out import FanOut
 from import_platform.core.identity import PROPERTY, Identity, check_identity, identity_from_json
 from import_platform.core.report import Observer, Silent
 from import_platform.core.run_record import RunOrder
@@ -36,7 +37,8 @@ class TableContext:
 
     A leaf that a flush would push past `partition_max_bytes` (None: no limit) is split in the same commit. `grants`
     makes the steps of several tables share one budget, and `sizes` says how large this one's are. `order` says for whom
-    it runs; `notes` are what it tells of itself. `tables` are those of the source that are imported; None means all.
+    it runs; `notes` are what it tells of itself. `tables` are those of the source that are imported; None means all. With
+    `fan_out` the last flush of a pass may be left to steps.
     """
 
     source_name: str
@@ -54,6 +56,7 @@ class TableContext:
     order: RunOrder = field(default_factory=RunOrder)
     notes: RunNotes = field(default_factory=RunNotes)
     tables: frozenset[str] | None = None
+    fan_out: FanOut | None = None
 
     @property
     def table_id(self) -> str:

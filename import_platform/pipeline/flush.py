@@ -152,15 +152,10 @@ class Flush:
             )
 
     def _attempt_once(self, snapshot: Snapshot | None, state: TableState) -> bool:
-        schema = self._evolved(snapshot)
+        schema = evolved_schema(self._table, self._attempt, snapshot)
         if schema is None:
             return False
-        dropped = self._dropped(snapshot)
-        merge = self._merge_into(schema)
-        gone = self._partly.rows(snapshot) if self._partly is not None and snapshot is not None else {}
-        plan = merge.plan(snapshot, dropped=dropped, gone=gone)
-        self._check_moves(snapshot, plan)
-        merged = merge.write(plan)
+        merged = self._merged(snapshot, schema, self._dropped(snapshot))
         if not merged.adds and not merged.plan.removes:
             needed = self._creates_empty() if snapshot is None else self._moves_state(state)
             if not needed:
@@ -183,29 +178,21 @@ class Flush:
         self._finish()
         return True
 
+    def _merged(self, snapshot: Snapshot | None, schema: pa.Schema, dropped: Sequence[str]) -> Merged:
+        """The files of this round, written; those of earlier rounds are used again where nothing changed for them."""
+        merge = self._merge_into(schema)
+        gone = self._partly.rows(snapshot) if self._partly is not None and snapshot is not None else {}
+        plan = merge.plan(snapshot, dropped=dropped, gone=gone)
+        self._check_moves(snapshot, plan)
+        return merge.write(plan)
+
     def _finish(self) -> None:
         """Deletes the files of lost rounds and reports the one that was committed last."""
-        if self._merge is not None and self._sent is not None:
+        if self._sent is not None:
             snapshot, merged = self._sent
-            self._merge.discard(merged.adds)
+            if self._merge is not None:
+                self._merge.discard(merged.adds)
             self._count(snapshot, merged)
-
-    def _evolved(self, snapshot: Snapshot | None) -> pa.Schema | None:
-        """The schema to write; None after adding or widening columns, which are commits of their own.
-
-        A swap widens columns with its own commit, because no old file stays.
-        """
-        evolution = evolution_of(self._table.spec, snapshot)
-        if snapshot is not None and evolution.added:
-            self._table.log.add_columns(snapshot, evolution.added)
-            return None
-        if evolution.widened and self._attempt.kind is not AttemptKind.FULL_REFRESH:
-            context = self._table.context
-            widen_columns(self._table, evolution.widened, budget=context.budget, watch=context.watch)
-            names = ", ".join(field.name for field in evolution.widened)
-            context.observer.note(self._table.spec.id, f"widened in place: {names}")
-            return None
-        return evolution.schema
 
     def _dropped(self, snapshot: Snapshot | None) -> list[str]:
         """Files that go away whole: all of them in a swap, those of the range in a backfill."""
@@ -241,19 +228,11 @@ class Flush:
 
     def _merge_into(self, schema: pa.Schema) -> Merge:
         if self._merge is None or self._merging != schema:
-            table, spec = self._table, self._table.spec
-            versions, store = spec.info.versions, table.context.lake.store
-            sets = versions.key if versions is not None and versions.is_set else ()
-            target = Target(store, table.path, schema, table.identity, spec.cursor, spec.deleted, sets)
-            by_key = bool(spec.primary_key) and self._attempt.kind is not AttemptKind.APPEND
-            # A key that a person declared may repeat within a full read, and some sources' own keys; of versions only
-            # the greatest are left.
-            unique = versions is not None or (spec.primary_key == spec.info.primary_key and not spec.info.key_repeats)
-            swaps = self._attempt.kind is AttemptKind.FULL_REFRESH and unique
+            table = self._table
             self._merge = Merge(
-                target,
+                target_of(table, schema),
                 self._rows(),
-                by_key=by_key and not swaps,
+                by_key=by_key(table, self._attempt),
                 budget=table.context.budget,
                 on_rows=self._progressed,
                 watch=table.context.watch,
@@ -340,6 +319,40 @@ class Flush:
         if before is not None and plan.removes:
             leaves |= set(before.files.filter(pl.col("path").is_in(plan.removes))["leaf"])
         report.partitions_touched += len(leaves)
+
+
+def evolved_schema(table: OpenTable, attempt: Attempt, snapshot: Snapshot | None) -> pa.Schema | None:
+    """The schema to write; None after adding or widening columns, which are commits of their own.
+
+    A swap widens columns with its own commit, because no old file stays.
+    """
+    evolution = evolution_of(table.spec, snapshot)
+    if snapshot is not None and evolution.added:
+        table.log.add_columns(snapshot, evolution.added)
+        return None
+    if evolution.widened and attempt.kind is not AttemptKind.FULL_REFRESH:
+        context = table.context
+        widen_columns(table, evolution.widened, budget=context.budget, watch=context.watch)
+        names = ", ".join(field.name for field in evolution.widened)
+        context.observer.note(table.spec.id, f"widened in place: {names}")
+        return None
+    return evolution.schema
+
+
+def target_of(table: OpenTable, schema: pa.Schema) -> Target:
+    spec, versions, store = table.spec, table.spec.info.versions, table.context.lake.store
+    sets = versions.key if versions is not None and versions.is_set else ()
+    return Target(store, table.path, schema, table.identity, spec.cursor, spec.deleted, sets)
+
+
+def by_key(table: OpenTable, attempt: Attempt) -> bool:
+    """Whether rows of the pass take the place of those with the same key, in the lake or among themselves."""
+    spec = table.spec
+    # A key that a person declared may repeat within a full read, and some sources' own keys; of versions only the
+    # greatest are left.
+    unique = spec.info.versions is not None or (spec.primary_key == spec.info.primary_key and not spec.info.key_repeats)
+    swaps = attempt.kind is AttemptKind.FULL_REFRESH and unique
+    return bool(spec.primary_key) and attempt.kind is not AttemptKind.APPEND and not swaps
 
 
 def _removed_rows(before: Snapshot | None, merged: Merged) -> int:

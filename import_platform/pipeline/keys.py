@@ -198,3 +198,10 @@ class FlushKeys:
 def numbered(rows: pa.Table | pa.RecordBatch, names: Sequence[str]) -> pl.DataFrame:
     """The named columns in this order, called c0, c1, ..: a source's names may look like Polars' patterns or ours."""
     return pl.DataFrame({f"c{i}": pl.from_arrow(rows.column(name)) for i, name in enumerate(names)})
+
+
+def alive(rows: Rows, deleted: str | None) -> Mask | None:
+    """Rows that are not marked as deleted; None for all."""
+    if deleted is None:
+        return None
+    return np.concatenate([np.empty(0, dtype=bool), *(~marked(batch.column(0)) for batch in rows.batches([deleted]))])

@@ -20,7 +20,6 @@ import pyarrow as pa
 
 from import_platform.core.arrow import arrow_array
 from import_platform.core.budget import MIB, MemoryBudget
-from import_platform.core.deleted import marked
 from import_platform.core.identity import Identity
 from import_platform.core.merge import Mask, MergePlan, Rewrite, candidate_files, plan_rewrites, put_back
 from import_platform.core.splice import NONE, NOTHING, Positions, Replaced, spliced
@@ -33,10 +32,11 @@ from import_platform.io.store import REQUESTS, ReadOnce, Store
 from import_platform.pipeline.counting import assigned
 from import_platform.pipeline.growth import Growth, Layout
 from import_platform.pipeline.incoming import Incoming, Placing, Rows
-from import_platform.pipeline.keys import ROW_BYTES, FlushKeys, KeyColumns
+from import_platform.pipeline.keys import ROW_BYTES, FlushKeys, KeyColumns, alive
 from import_platform.pipeline.leaves import LeafWriters
 from import_platform.pipeline.probe import PROBE_BATCH_BYTES, Probe
 from import_platform.pipeline.scatter import Scatter, buffered_bytes, open_leaves_max, passes_of, read_ahead
+from import_platform.pipeline.shares import LeafShare, both
 
 DECODE_BATCH_BYTES = 2 << 20
 """Small decoded batches stay in the processor's cache: 16 MB ones took 1.5 times as long and 60 MB more."""
@@ -90,7 +90,8 @@ class Merged:
 class Merge:
     """One flush being merged. `plan` and `write` may be called again for a newer snapshot; work is reused.
 
-    `by_key` False writes the rows as they are (append, full swap); True replaces what has the same primary key.
+    `by_key` False writes the rows as they are (append, full swap); True replaces what has the same primary key. With a
+    `share` only its leaves are looked at, rewritten and written to; the keys are those of all rows still.
     """
 
     def __init__(
@@ -103,9 +104,14 @@ class Merge:
         on_rows: Callable[[int], None] = lambda rows: None,
         watch: MemoryWatch | None = None,
         limit_bytes: int | None = None,
+        share: LeafShare | None = None,
     ) -> None:
         self._target = target
         self._budget = budget
+        self._share = share
+        mine: Mask | None = None
+        if share is not None:
+            rows, mine = share.cut(rows, target.schema, target.identity, budget)
         self._decoded_bytes = rows.decoded_bytes
         self._on_rows = on_rows
         self._encodings = Encodings()
@@ -114,7 +120,7 @@ class Merge:
         self._placing = Placing(rows, target.schema, target.identity, budget)
         self._keys = self._keys_of(rows) if by_key else None
         self._probe = self._probe_of(self._keys) if self._keys is not None else None
-        self._keep = self._keys.keep if self._keys is not None else _alive(rows, target.deleted)
+        self._keep = both(self._keys.keep if self._keys is not None else alive(rows, target.deleted), mine)
         self._incoming: Incoming | None = None
         self._left: Mask = np.empty(0, dtype=bool)
         self._where = NONE
@@ -133,6 +139,9 @@ class Merge:
         leaves = snapshot.leaves if snapshot is not None else frozenset[str]()
         incoming = self._placed(Layout(leaves))
         files = snapshot.files if snapshot is not None else _NO_FILES
+        if self._share is not None:
+            files = files.filter(self._share.share.of(files["leaf"]))
+            dropped = files.filter(pl.col("path").is_in(list(dropped)))["path"].to_list()
         self._sizes = dict(files.select("path", "size_bytes").iter_rows())
         kept = files.filter(~pl.col("path").is_in(list(dropped))) if dropped else files
         candidates = self._candidates(kept, incoming)
@@ -375,13 +384,6 @@ class Merge:
     def _statistics_first(self) -> list[str]:
         cursor = self._target.cursor
         return [*self._target.identity.primary_key, *([cursor] if cursor else [])]
-
-
-def _alive(rows: Rows, deleted: str | None) -> Mask | None:
-    """Rows that are not marked as deleted; None for all."""
-    if deleted is None:
-        return None
-    return np.concatenate([np.empty(0, dtype=bool), *(~marked(batch.column(0)) for batch in rows.batches([deleted]))])
 
 
 def _count_rows(files: pl.DataFrame, paths: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from import_platform.core.fan_out import FanOutPlan
 from import_platform.core.run_record import ChunkRecord, token_text
 from import_platform.core.state import Attempt, Checkpoint
 from import_platform.core.table import TableSpec
@@ -23,19 +24,21 @@ def held(chunks: Sequence[Checkpoint]) -> list[Checkpoint]:
 
 @dataclass
 class RunNotes:
-    """Mutable: it lives for one run. `spec` is the table as the run opened it, `attempt` the pass that it worked on."""
+    """Mutable: it lives for one run. `spec` is the table as the run opened it, `attempt` the pass that it worked on,
+    `plan` the flush that it left to steps."""
 
     kind: str = ""
     run: str = field(default_factory=_new_id)
     begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     spec: TableSpec | None = None
     attempt: Attempt | None = None
+    plan: FanOutPlan | None = None
     chunks: list[ChunkRecord] = field(default_factory=list)
 
     def begin(self) -> None:
         """Forgets the run before: the same table may be worked on again."""
         self.run, self.begun_at = _new_id(), datetime.now(UTC)
-        self.spec, self.attempt, self.chunks = None, None, []
+        self.spec, self.attempt, self.plan, self.chunks = None, None, None, []
 
     def opened(self, spec: TableSpec, kind: str) -> None:
         self.spec, self.kind = spec, kind

@@ -31,8 +31,10 @@ from import_platform.io.ledger import record_rejected
 from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
+from import_platform.pipeline.fan_out import hand_over
 from import_platform.pipeline.feeding import feed_plan, publish_release
 from import_platform.pipeline.flush import RangeChanged
+from import_platform.pipeline.gather import flush_or_gather
 from import_platform.pipeline.incidents import record_failure, record_success
 from import_platform.pipeline.keys import ROW_BYTES
 from import_platform.pipeline.ledger import Ran, recorded
@@ -40,13 +42,15 @@ from import_platform.pipeline.replace_range import range_files
 from import_platform.pipeline.sampled import as_staged, grown
 from import_platform.pipeline.stopping import stoppable
 from import_platform.pipeline.turns import Turns
-from import_platform.pipeline.versioned import flush_of, refuse_versions
+from import_platform.pipeline.versioned import refuse_versions
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, NoRowsYet, TokenExpired
 
 RESUME_WITHIN = timedelta(days=7)
 FLUSH_CHUNKS = 16
 """An incremental flush takes at most this many full chunks (1 GiB decoded at 64 MiB each), so that a long first load
 becomes visible and a conflict costs no more than one flush."""
+FAN_OUT_CHUNKS = 64
+"""Where steps may share the last flush of a pass, it waits for more; each of them reads all that is staged."""
 
 
 def sync_table(context: TableContext, *, full_refresh: bool = False) -> SyncReport:
@@ -219,6 +223,9 @@ class _Sync:
             self.table.staging.discard(attempt.id)
             self._end(done)
             return
+        if extract.ended and hand_over(self.table, attempt, pending, self.report):
+            self.report.status = Status.CHECKPOINTED
+            return
         if extract.ended:
             self._flush(attempt, pending, complete=True, tail=tuple(tail))
             self.table.staging.discard(attempt.id)
@@ -260,8 +267,9 @@ class _Sync:
 
     def _enough(self, pending: list[Checkpoint]) -> bool:
         """True when a flush should not wait: many chunks, or more rows than a merge may remember the places of."""
-        rows = sum(chunk.rows for chunk in pending)
-        return len(pending) >= FLUSH_CHUNKS or rows * ROW_BYTES > self.table.context.budget.merge_bytes
+        budget = self.table.context.budget
+        most = FLUSH_CHUNKS if self.table.context.fan_out is None else FAN_OUT_CHUNKS
+        return len(pending) >= most or sum(chunk.rows for chunk in pending) * ROW_BYTES > budget.merge_bytes
 
     @property
     def _in_parts(self) -> bool:
@@ -286,7 +294,7 @@ class _Sync:
         if rejected:
             record_rejected(context.lake, self.table.spec.source, self.table.spec.name, attempt.id, rejected)
         try:
-            flush_of(attempt, self.table.spec)(
+            flush_or_gather(attempt, self.table.spec, gathers=self.report.resumed and complete)(
                 stoppable(table), attempt, chunks, self.report, complete=complete, tail=tail
             ).run()
         except (Overtaken, RangeChanged):
