@@ -5,7 +5,7 @@ The asset and the "sync now" job both end here, so a sync looks the same however
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
@@ -16,6 +16,7 @@ from import_platform.assets.failure import for_unexpected, retry_or_failure
 from import_platform.assets.metadata import added, asked_metadata, found_metadata, sync_metadata
 from import_platform.assets.partitions import record_partitions
 from import_platform.assets.run_ledger import fold_after_last, order_of
+from import_platform.core.fan_out import FanOut, FanOutPlan
 from import_platform.core.repartition import RepartitionRecord
 from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.core.table import DeclaredTable
@@ -39,12 +40,15 @@ from import_platform.resources.session import UNLIMITED_SECONDS, Session, curren
 @dataclass(frozen=True)
 class Reading:
     """What is asked of a step: the ranges of `keys` read again, or without keys a sync. `drop` deletes the table before
-    it. `wanted` is what its checks want to know."""
+    it. `wanted` is what its checks want to know. With `fan_out` its flush may be left to steps; `read_before` is what
+    reading took in a step before this one."""
 
     keys: Sequence[str] = ()
     full_refresh: bool = False
     drop: bool = False
     wanted: Wanted = field(default_factory=Wanted)
+    fan_out: FanOut | None = None
+    read_before: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Outcome:
     """What a step hands to Dagster for the table as a whole; a status is None while the lake has no such table.
 
     `record` says what repartitions found out, where a leaf is over the limit; `findings` what the table's checks saw.
+    With a `plan` its flush was left to steps, and nothing is to be recorded yet.
     """
 
     report: SyncReport
@@ -61,6 +66,7 @@ class Outcome:
     partition_max_bytes: int
     record: RepartitionRecord | None = None
     findings: Findings = field(default_factory=Findings)
+    plan: FanOutPlan | None = None
 
 
 def materialize_table(
@@ -85,9 +91,10 @@ def materialize_table(
         observer, run = observer_of(context, session), context.run.run_id
         troubled = Incidents(lake).of_table(config.name, declared.name)
         with platform.table(config, declared, observer, stop=stop, max_run_seconds=limit, run_id=run) as opened:
-            table = replace(opened, order=order_of(context.run))
+            table = replace(opened, order=order_of(context.run), fan_out=reading.fan_out)
             report = _work(table, reading)
-            findings = Findings() if stop() else find(table, report, reading.wanted, troubled=troubled)
+            plan = table.notes.plan
+            findings = Findings() if stop() or plan else find(table, report, reading.wanted, troubled=troubled)
             learned = _learned(table)
         after = table_status(lake, config.name, declared.name)
         session.reports[name] = report
@@ -106,7 +113,7 @@ def materialize_table(
     if after is not None and len(reading.keys) == 1:
         metadata |= asked_metadata(after, reading.keys[0], limit_bytes=limit_bytes)
     record = _record_where_over(lake, table, after, limit_bytes)
-    return Outcome(report, before, after, metadata, limit_bytes, record, findings)
+    return Outcome(report, before, after, metadata, limit_bytes, record, findings, plan)
 
 
 def _record_where_over(
@@ -126,7 +133,8 @@ def _work(table: TableContext, reading: Reading) -> SyncReport:
         drop_table(table.lake, table.source_name, table.declared.name)
         table.observer.note(table.table_id, "deleted; it is read anew")
     if not reading.keys:
-        return sync_table(table, full_refresh=reading.full_refresh)
+        report = sync_table(table, full_refresh=reading.full_refresh)
+        return added(SyncReport(report.table, **reading.read_before), report) if reading.read_before else report
     report = backfill_table(table, reading.keys[0])
     for key in reading.keys[1:]:
         if report.status is not Status.CHECKPOINTED:

@@ -22,6 +22,7 @@ from pydantic import (
 from import_platform.components.publish_yaml import Publish, check_groups
 from import_platform.components.yaml_model import LabelledYaml, YamlModel
 from import_platform.core.budget import parse_bytes
+from import_platform.core.fan_out import STEPS, FanOut
 from import_platform.core.imported import TablePatterns
 from import_platform.core.table import (
     ColumnChoice,
@@ -154,6 +155,18 @@ OnSuccess = Annotated[
 ]
 
 
+class FanOutYaml(YamlModel):
+    """When several steps share a table's flush. They need an executor with processes, or the flush is done by one."""
+
+    over: Size = Field(description="from so many bytes on, files that may be rewritten and rows that came in: 2GB")
+    steps: Annotated[int, Field(strict=True, ge=2, le=64)] = Field(STEPS, description="at most so many parts")
+
+
+FanOutChoice = Annotated[
+    FanOutYaml | None, WithJsonSchema(FanOutYaml.model_json_schema() | {"type": ["object", "null"]})
+]
+
+
 class TableYaml(LabelledYaml):
     """One table. What is left out is chosen from what the source reveals; `import-platform tables SOURCE`
     explains it.
@@ -191,6 +204,7 @@ class TableYaml(LabelledYaml):
     )
     on_success: OnSuccess = None
     publish: Publish = None
+    fan_out: FanOutChoice = None
 
     def declared(self) -> DeclaredTable:
         return DeclaredTable(
@@ -209,6 +223,7 @@ class TableYaml(LabelledYaml):
             lookback=self.lookback,
             success_variable=variable_of(self.on_success.webhook) if self.on_success else None,
             publish=self.publish.publication() if self.publish else None,
+            fan_out=FanOut(parse_bytes(self.fan_out.over, name="over"), self.fan_out.steps) if self.fan_out else None,
             labels=self.labels(),
             checks=self.check_settings(),
             choice=ColumnChoice(

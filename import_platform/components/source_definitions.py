@@ -13,6 +13,7 @@ import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 from dagster._utils.warnings import suppress_dagster_warnings
 
+from import_platform.assets.in_parts import Record, TableInParts
 from import_platform.assets.maintain_table import maintain_in_step
 from import_platform.assets.materialize import Outcome, Reading, materialize_table
 from import_platform.assets.metadata import found_schema
@@ -28,6 +29,7 @@ from import_platform.core.table import DeclaredTable
 from import_platform.errors import ConfigError
 from import_platform.jobs.discovery import discovery_job, discovery_schedule
 from import_platform.jobs.due import cron_of, stale_after
+from import_platform.jobs.in_parts import in_parts_schedule, sync_in_parts
 from import_platform.jobs.reconcile import reconcile_schedules
 from import_platform.jobs.repartition import MaintainTable, maintenance_job
 from import_platform.jobs.schedules import sync_schedules
@@ -59,6 +61,7 @@ def source_definitions(
         return definitions
     job = asset_sync_job(config, known)
     maintenance = maintenance_job(config, known, _maintain(config))
+    in_parts = [(table, _in_parts(config, table, snapshot)) for table in known if table.fan_out is not None]
     return dg.Definitions.merge(
         definitions,
         dg.Definitions(
@@ -70,8 +73,13 @@ def source_definitions(
                 job,
                 sync_now(config, known, _sync_and_record(config, snapshot)),
                 maintenance,
+                *(made for _, made in in_parts),
             ],
-            schedules=[*sync_schedules(config, known, job), *reconcile_schedules(config, known, maintenance)],
+            schedules=[
+                *sync_schedules(config, [table for table in known if table.fan_out is None], job),
+                *(each for table, made in in_parts for each in in_parts_schedule(config, table, made)),
+                *reconcile_schedules(config, known, maintenance),
+            ],
             resources={"platform": PLATFORM},
         ),
     )
@@ -160,15 +168,31 @@ def _sync_and_record(config: SourceConfig, snapshot: Snapshot | None) -> Any:
         context: dg.OpExecutionContext, platform: PlatformResource, table: DeclaredTable, *, full_refresh: bool
     ) -> None:
         checks = _checks(config, table, snapshot)
-        reading = Reading(full_refresh=full_refresh, wanted=checks.wanted)
-        outcome = materialize_table(context, platform, config, table, reading)
-        key = asset_key(config.name, table.name)
-        context.log_event(dg.AssetMaterialization(asset_key=key, metadata=outcome.metadata))
-        for verdict in _judged(checks, outcome):
-            # Dagster handles this event, its annotation has not learned of it.
-            context.log_event(table_checks.as_evaluation(verdict, key))  # type: ignore[arg-type]
+        _record(config, table, checks)(context, platform, Reading(full_refresh=full_refresh, wanted=checks.wanted))
 
     return run_table
+
+
+def _in_parts(config: SourceConfig, table: DeclaredTable, snapshot: Snapshot | None) -> dg.JobDefinition:
+    checks = _checks(config, table, snapshot)
+    steps = TableInParts(config.name, table.name, checks.wanted, _record(config, table, checks))
+    return sync_in_parts(config, table, steps)
+
+
+def _record(config: SourceConfig, table: DeclaredTable, checks: table_checks.TableChecks) -> Record:
+    """The asset's own work, and as events what an asset would return; none yet where a flush was left to steps."""
+
+    def record(context: dg.OpExecutionContext, platform: PlatformResource, reading: Reading) -> Outcome:
+        outcome = materialize_table(context, platform, config, table, reading)
+        key = asset_key(config.name, table.name)
+        if outcome.plan is None:
+            context.log_event(dg.AssetMaterialization(asset_key=key, metadata=outcome.metadata))
+            for verdict in _judged(checks, outcome):
+                # Dagster handles this event, its annotation has not learned of it.
+                context.log_event(table_checks.as_evaluation(verdict, key))  # type: ignore[arg-type]
+        return outcome
+
+    return record
 
 
 def sync_now_url(source: str, table: str | None) -> str:

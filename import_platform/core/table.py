@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
+from import_platform.core.fan_out import FanOut
 from import_platform.core.publication import Publication
 from import_platform.core.versions import Versions
 
@@ -199,7 +200,7 @@ class DeclaredTable:
     `deleted` is the soft-delete column: rows that it marks go away in the lake. `where` is a condition in the
     source's own SQL; `reconcile` the cron of comparisons with the source. `lookback` is how far behind its cursor
     value every sync reads again (`core.cursor.looked_back`). `success_variable` names the variable that holds the
-    address of a webhook.
+    address of a webhook. `fan_out` says from when on several steps share a flush.
     """
 
     name: str
@@ -218,6 +219,7 @@ class DeclaredTable:
     lookback: str | None = None
     success_variable: str | None = None
     publish: Publication | None = None
+    fan_out: FanOut | None = None
     labels: Labels = field(default_factory=Labels)
     checks: CheckSettings = field(default_factory=CheckSettings)
 

@@ -11,7 +11,7 @@ import dagster as dg
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from import_platform.core.table import DeclaredTable
-from import_platform.resources.naming import asset_key, maintain_job, sync_now_job
+from import_platform.resources.naming import asset_key, in_parts_job, maintain_job, sync_now_job
 from import_platform.resources.platform import SourceConfig
 
 ACTIVE = [
@@ -70,12 +70,15 @@ def choose_tables(due: Iterable[str], held: Mapping[str, str]) -> Tick:
 def held_tables(instance: dg.DagsterInstance, source: str, tables: Collection[str]) -> dict[str, str]:
     """Tables of the source that a queued or running run is about, with the run's id."""
     keys = {asset_key(source, table): table for table in tables}
+    in_parts = {in_parts_job(source, table): table for table in tables}
     held: dict[str, str] = {}
     for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
         if run.job_name in (sync_now_job(source), maintain_job(source)):
             named = run.run_config.get("tables")
             chosen = named if isinstance(named, list) and named else tables
             held |= {table: run.run_id for table in chosen if table in tables}
+        elif run.job_name in in_parts:
+            held[in_parts[run.job_name]] = run.run_id
         else:
             held |= {keys[key]: run.run_id for key in run.asset_selection or () if key in keys}
     return held

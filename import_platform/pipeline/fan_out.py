@@ -27,7 +27,7 @@ from import_platform.core.fan_out import (
     plan_from_json,
 )
 from import_platform.core.identity import identity_from_json
-from import_platform.core.report import Observer, Silent, Stage, SyncReport
+from import_platform.core.report import Observer, Silent, Stage, Status, SyncReport
 from import_platform.core.state import Attempt, AttemptKind, Checkpoint
 from import_platform.errors import StoreUnavailable
 from import_platform.io.delta import DeltaLog, Snapshot
@@ -49,8 +49,8 @@ _READ = ("rows_read", "bytes_read", "rows_rejected", "seconds", "peak_memory_byt
 def hand_over(table: OpenTable, attempt: Attempt, chunks: Sequence[Checkpoint], report: SyncReport) -> bool:
     """True when the flush of these last chunks of a pass is left to steps, whose plan is durable now.
 
-    False where it is small, where one leaf has it all or versions decide, where it was left to steps before, or where the run does not
-    want it. Adds and widens columns, which are commits of their own. Memory: a batch of the columns that place a row.
+    False where it is small, where one leaf has it all, where versions of rows decide, where it was left to steps
+    before, or where the run does not want it. Adds and widens columns, which are commits of their own. Memory: a batch of the columns that place a row.
     """
     fan_out = table.context.fan_out
     rows = sum(chunk.rows for chunk in chunks)
@@ -69,7 +69,7 @@ def hand_over(table: OpenTable, attempt: Attempt, chunks: Sequence[Checkpoint], 
         return False
     plan = replace(plan, read={name: getattr(report, name) for name in _READ})
     table.staging.put_document(attempt.id, PLAN, plan.to_json())
-    table.context.notes.plan = plan
+    table.context.notes.plan, report.status = plan, Status.CHECKPOINTED
     table.context.observer.note(table.id, f"its flush of {rows:,} rows is shared by {len(plan.parts)} steps")
     return True
 
@@ -85,10 +85,9 @@ def _planned(
     rows = sum(chunk.rows for chunk in chunks)
     row_bytes = staged.decoded_bytes / rows
     swaps = attempt.kind is AttemptKind.FULL_REFRESH
-    files = snapshot.files if snapshot is not None else None
-    work = leaf_bytes(files, counts, row_bytes=row_bytes, swaps=swaps)
+    work = leaf_bytes(snapshot.files if snapshot else None, counts, row_bytes=row_bytes, swaps=swaps)
     shares = divided(work, fan_out.steps)
-    if sum(work.values()) < fan_out.over_bytes or len(counts) < MINIMUM_STEPS or len(shares) < MINIMUM_STEPS:
+    if sum(work.values()) < fan_out.over_bytes or min(len(counts), len(shares)) < MINIMUM_STEPS:
         return None
     parts = []
     for number, names in enumerate(shares, start=1):
@@ -185,7 +184,12 @@ def _merge(
     path = table.lake.table_path(table.source, table.name)
     snapshot = DeltaLog(store, path).at(plan.version) if plan.version >= 0 else None
     if snapshot is None and plan.version >= 0:
-        raise StoreUnavailable("the table's version of a plan is gone", table=table.id, version=plan.version)
+        raise StoreUnavailable(
+            "the table's version of a plan is gone",
+            table=table.id,
+            version=plan.version,
+            remedy="Sync the table again.",
+        )
     schema, identity = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(plan.schema))), identity_from_json(plan.identity)
     chunks = [chunk for chunk in table.staging.checkpoints(table.attempt.id) if chunk.id in plan.chunks]
     merge = Merge(

@@ -138,10 +138,7 @@ class Merge:
         """
         leaves = snapshot.leaves if snapshot is not None else frozenset[str]()
         incoming = self._placed(Layout(leaves))
-        files = snapshot.files if snapshot is not None else _NO_FILES
-        if self._share is not None:
-            files = files.filter(self._share.share.of(files["leaf"]))
-            dropped = files.filter(pl.col("path").is_in(list(dropped)))["path"].to_list()
+        files, dropped = self._mine(snapshot.files if snapshot is not None else _NO_FILES, dropped)
         self._sizes = dict(files.select("path", "size_bytes").iter_rows())
         kept = files.filter(~pl.col("path").is_in(list(dropped))) if dropped else files
         candidates = self._candidates(kept, incoming)
@@ -196,6 +193,12 @@ class Merge:
         names = {file.path for file in committed}
         orphans = {file.path for files in self._outputs.values() for file in files} - names
         self._target.store.delete(f"{self._target.path}/{path}" for path in sorted(orphans))
+
+    def _mine(self, files: pl.DataFrame, dropped: Sequence[str]) -> tuple[pl.DataFrame, Sequence[str]]:
+        if self._share is None:
+            return files, dropped
+        files = files.filter(self._share.share.of(files["leaf"]))
+        return files, files.filter(pl.col("path").is_in(list(dropped)))["path"].to_list()
 
     def _keys_of(self, rows: Rows) -> FlushKeys:
         target = self._target

@@ -224,7 +224,6 @@ class _Sync:
             self._end(done)
             return
         if extract.ended and hand_over(self.table, attempt, pending, self.report):
-            self.report.status = Status.CHECKPOINTED
             return
         if extract.ended:
             self._flush(attempt, pending, complete=True, tail=tuple(tail))
@@ -267,14 +266,14 @@ class _Sync:
 
     def _enough(self, pending: list[Checkpoint]) -> bool:
         """True when a flush should not wait: many chunks, or more rows than a merge may remember the places of."""
-        budget = self.table.context.budget
+        rows, budget = sum(chunk.rows for chunk in pending), self.table.context.budget
         most = FLUSH_CHUNKS if self.table.context.fan_out is None else FAN_OUT_CHUNKS
-        return len(pending) >= most or sum(chunk.rows for chunk in pending) * ROW_BYTES > budget.merge_bytes
+        return len(pending) >= most or rows * ROW_BYTES > budget.merge_bytes
 
     @property
     def _in_parts(self) -> bool:
-        """Only a merge by key may show parts of a pass: a swap is whole or nothing, and an append that was shown in
-        part could not be started over without doubling rows."""
+        """Only a merge by key may show parts of a pass: a swap is whole, and an append shown in part could not be begun
+        again without doubling rows."""
         return self.kind is AttemptKind.INCREMENTAL
 
     def _flush_whole(self, attempt: Attempt, pending: list[Checkpoint]) -> list[Checkpoint]:
@@ -294,9 +293,8 @@ class _Sync:
         if rejected:
             record_rejected(context.lake, self.table.spec.source, self.table.spec.name, attempt.id, rejected)
         try:
-            flush_or_gather(attempt, self.table.spec, gathers=self.report.resumed and complete)(
-                stoppable(table), attempt, chunks, self.report, complete=complete, tail=tail
-            ).run()
+            flush = flush_or_gather(attempt, self.table.spec, gathers=self.report.resumed and complete)
+            flush(stoppable(table), attempt, chunks, self.report, complete=complete, tail=tail).run()
         except (Overtaken, RangeChanged):
             self.table.staging.discard(attempt.id)
             raise

@@ -74,6 +74,24 @@ def order_tags(connection: Connection, table: str) -> dict[str, str]:
     return {"dagster/priority": str(-depth)} if depth else {}
 
 
+def read_step(source: str, table: str) -> str:
+    """Of the job that shares a table's flush among steps; the one that commits is called as the table's own step."""
+    return f"{op_name(source, table)}__read"
+
+
+def part_step(source: str, table: str) -> str:
+    return f"{op_name(source, table)}__part"
+
+
+def table_step(step_key: str) -> str:
+    """The table's own step behind the key of any that works for it."""
+    return step_key.partition("[")[0].removesuffix("__read").removesuffix("__part")
+
+
+def in_parts_job(source: str, table: str) -> str:
+    return f"sync_{op_name(source, table)}_in_parts"
+
+
 def sync_job(source: str) -> str:
     """The asset job that schedules and the command line run."""
     return f"sync_{source}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from import_platform.core.budget import MemoryBudget
+from import_platform.core.fan_out import within
 from import_platform.core.imported import TablePatterns
 from import_platform.core.measures import tightened
 from import_platform.core.report import Observer
@@ -99,6 +100,18 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 sizes=sizes,
                 tables=config.tables,
             )
+
+    @contextmanager
+    def share(self, source: str, table: str, need_bytes: int, *, stop: Callable[[], bool]) -> Iterator[MemoryBudget]:
+        """What one of several steps on a table may use, granted beside the others while the block runs."""
+        settings = read_settings()
+        known = read_memory(self.lake(), source, table)
+        with shared_budget(self.memory or settings.memory) as whole:
+            budget = tightened(whole, known.measures)
+            mine = within(budget, need_bytes)
+            with Turns(shared_grants(settings.home, budget), mine, stop) as turns:
+                turns.flush()
+                yield mine
 
     @contextmanager
     def turns(

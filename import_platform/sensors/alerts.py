@@ -22,7 +22,7 @@ from import_platform.errors import ImportPlatformError
 from import_platform.io.incidents import Incident, Incidents
 from import_platform.io.lake import Lake
 from import_platform.io.webhook import Posted, post_json
-from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, table_id
+from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, table_id, table_step
 from import_platform.resources.platform import PlatformResource
 
 WEBHOOK_VARIABLE = "IMPORT_PLATFORM_ALERT_WEBHOOK"
@@ -166,13 +166,14 @@ class Tick:
         steps = {op_name(each.source, each.table): each.id for each in self.tables}
         for entry in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
             event = entry.dagster_event
-            if event is None or event.step_key not in steps:
+            step = table_step(event.step_key or "") if event is not None else ""
+            if event is None or step not in steps:
                 continue
             failure = event.step_failure_data.user_failure_data
             told = failure.metadata.get("error_class") if failure is not None else None
             kind = str(told.value) if told is not None else "failure"
             if kind not in PASSING_ERRORS:
-                table = steps[str(event.step_key)]
+                table = steps[step]
                 sentence = (failure.description if failure is not None else None) or f"run {run.run_id[:8]} failed"
                 said.failing[f"failed:{table}:{kind}"] = (table, "its sync failed", sentence[:1000], at)
 

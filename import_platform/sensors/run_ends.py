@@ -17,7 +17,7 @@ from import_platform.core.kills import Asked, KillFacts
 from import_platform.io.cgroup import oom_kills
 from import_platform.io.grants import Grants
 from import_platform.resources.memory import tickets_folder
-from import_platform.resources.naming import GONE, STOPPED
+from import_platform.resources.naming import GONE, STOPPED, table_step
 
 LOOKED_AT = {
     dg.DagsterEventType.ENGINE_EVENT,
@@ -99,7 +99,7 @@ def look_at(instance: dg.DagsterInstance, run: dg.DagsterRun, *, tables: Mapping
 
 
 def _note(seen: _Seen, event: DagsterEvent, at: float) -> None:
-    kind, step, message = event.event_type, event.step_key, event.message or ""
+    kind, step, message = event.event_type, event.step_key and table_step(event.step_key), event.message or ""
     signal = _SIGNAL.search(message)
     if kind is dg.DagsterEventType.STEP_START and step:
         seen.started[step] = at
