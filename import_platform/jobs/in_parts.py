@@ -38,21 +38,8 @@ class InParts(Protocol):
 def sync_in_parts(config: SourceConfig, table: DeclaredTable, steps: InParts) -> dg.JobDefinition:
     """A killed part is tried again alone. A flush under the table's limit, or a run in one process, has no parts: the
     first step does it all."""
-    declared = table.fan_out or FanOut(0)
-    name, read_key = op_name(config.name, table.name), read_step(config.name, table.name)
+    name = op_name(config.name, table.name)
     common: dict[str, Any] = {"pool": pool(config.name, table.name), "tags": step_tags()}
-
-    @dg.config_mapping(
-        config_schema={
-            "full_refresh": dg.Field(bool, default_value=False, description="Read the table whole and swap it in."),
-            "over_bytes": dg.Field(int, default_value=declared.over_bytes, description="Share a flush from here on."),
-            "steps": dg.Field(int, default_value=declared.steps, description="Parts at most."),
-            "always": dg.Field(bool, default_value=False, description="Share it in a run of one process too."),
-        }
-    )
-    def choice(value: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"ops": {read_key: {"config": dict(value)}}}
-
     read, write, commit = (
         _read_op(config, table, steps, common),
         _part_op(config, table, steps),
@@ -61,12 +48,11 @@ def sync_in_parts(config: SourceConfig, table: DeclaredTable, steps: InParts) ->
 
     @dg.graph(name=in_parts_job(config.name, table.name))
     def graph() -> None:
-        parts = read.alias(read_key)().map(write.alias(part_step(config.name, table.name)))
+        parts = read.alias(read_step(config.name, table.name))().map(write.alias(part_step(config.name, table.name)))
         commit.alias(name)(parts.collect())
 
     return graph.to_job(
         name=in_parts_job(config.name, table.name),
-        config=choice,
         executor_def=executor(),
         tags={SOURCE_TAG: config.name},
         description=f"Syncs {config.name}/{table.name}; several steps share a large flush, each with a memory request "
@@ -75,10 +61,17 @@ def sync_in_parts(config: SourceConfig, table: DeclaredTable, steps: InParts) ->
 
 
 def _read_op(config: SourceConfig, table: DeclaredTable, steps: InParts, common: Mapping[str, Any]) -> dg.OpDefinition:
+    declared = table.fan_out or FanOut(0)
+
     @dg.op(
         name=f"in_parts_read_{op_name(config.name, table.name)}",
         out=dg.DynamicOut(dg.Nothing),
-        config_schema={"full_refresh": bool, "over_bytes": int, "steps": int, "always": bool},
+        config_schema={
+            "full_refresh": dg.Field(bool, default_value=False, description="Read the table whole and swap it in."),
+            "over_bytes": dg.Field(int, default_value=declared.over_bytes, description="Share a flush from here on."),
+            "steps": dg.Field(int, default_value=declared.steps, description="Parts at most."),
+            "always": dg.Field(bool, default_value=False, description="Share it in a run of one process too."),
+        },
         required_resource_keys={"platform"},
         **common,
     )

@@ -49,7 +49,7 @@ _READ = ("rows_read", "bytes_read", "rows_rejected", "seconds", "peak_memory_byt
 def hand_over(table: OpenTable, attempt: Attempt, chunks: Sequence[Checkpoint], report: SyncReport) -> bool:
     """True when the flush of these last chunks of a pass is left to steps, whose plan is durable now.
 
-    False where it is small, where one leaf has it all, where versions of rows decide, where it was left to steps before,
+    False where it is small, where one leaf has it all, where versions decide, where it was left to steps before,
     or where the run does not want it. Adds and widens columns, which are commits of their own. Memory: a batch of the
     columns that place a row.
     """

@@ -51,7 +51,8 @@ def versions(project: Project) -> int:
 def in_process(project: Project, instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
     [source] = project.sources().sources
     job = source.definitions().resolve_job_def(JOB)
-    return job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+    steps = {"ops": {"shop__orders__read": {"config": config}}}
+    return job.execute_in_process(instance=instance, run_config=steps, raise_on_error=False)
 
 
 def steps(result: dg.ExecuteInProcessResult) -> list[str]:
