@@ -37,8 +37,8 @@ class TableContext:
 
     A leaf that a flush would push past `partition_max_bytes` (None: no limit) is split in the same commit. `grants`
     makes the steps of several tables share one budget, and `sizes` says how large this one's are. `order` says for whom
-    it runs; `notes` are what it tells of itself. `tables` are those of the source that are imported; None means all. With
-    `fan_out` the last flush of a pass may be left to steps.
+    it runs; `notes` are what it tells of itself. `tables` are those of the source that are imported; None means all.
+    With `fan_out` the last flush of a pass may be left to steps.
     """
 
     source_name: str
