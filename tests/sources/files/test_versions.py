@@ -114,7 +114,7 @@ def test_the_time_of_change_may_order_files(court):
     touch(records.put("b.xml", case(1, "early", "e")), 100)
     records.sync_all()
     assert (records.cases, records.parties) == ([(1, "late")], [(1, "l")])
-    touch(records.folder / "b.xml", 60)
+    touch(records.folder / "b.xml", 300)
     records.sync_all()
     assert (records.cases, records.parties) == ([(1, "early")], [(1, "e")])
 
