@@ -55,6 +55,14 @@ def declaration() -> str:
         for word, field in table.items()
         if "properties" in field
     ]
+    lists = {
+        word: field["items"]["$ref"].rpartition("/")[2]
+        for word, field in table.items()
+        if "$ref" in field.get("items", {})
+    }
+    for word, model in lists.items():
+        entry = schema["$defs"][model]
+        parts.append(f"## {word}\n\n{_prose(entry.get('description', ''))}\n\n{_fields(entry)}")
     parts.append("## connection\n\n" + "\n".join(_kind(name, kind) for name, kind in sorted(KINDS.items())))
     return "\n".join(parts)
 

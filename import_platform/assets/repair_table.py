@@ -1,4 +1,5 @@
-"""Single rows of one table repaired inside a Dagster step: rejected rows replayed, differences to the source mended."""
+"""Single rows of one table repaired inside a Dagster step: rejected rows replayed, differences to the source mended,
+failed enrichments asked again."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from import_platform.core.report import SyncReport
 from import_platform.core.table import DeclaredTable
 from import_platform.errors import Interrupted
 from import_platform.pipeline.context import TableContext
+from import_platform.pipeline.enrich_missing import enrich_missing
 from import_platform.pipeline.inspect import table_status
 from import_platform.pipeline.ledger import Ran, recorded
 from import_platform.pipeline.reconcile import reconcile
@@ -25,9 +27,11 @@ from import_platform.resources.session import UNLIMITED_SECONDS, current_session
 
 REPLAY = "replay"
 RECONCILE = "reconcile"
+ENRICH = "enrich"
 Repair = Callable[[TableContext, Mapping[str, Any]], SyncReport]
 REPAIRS: Mapping[str, Repair] = {
     REPLAY: lambda table, _: replay_rejected(table),
+    ENRICH: lambda table, _: enrich_missing(table),
     RECONCILE: lambda table, options: reconcile(table, repair=not options["dry_run"]),
 }
 

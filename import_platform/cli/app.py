@@ -121,16 +121,20 @@ def backfill(
     context: typer.Context,
     table: Annotated[str, typer.Argument(metavar="SOURCE/TABLE", help="One table.")],
     partition: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--partition", metavar="KEY", help="A partition key as the asset page shows it; may be repeated."),
-    ],
+    ] = None,
+    only_missing: Annotated[
+        bool,
+        typer.Option("--only-missing", metavar="", help="Read nothing; ask again for rows without an enrichment."),
+    ] = False,
     json_lines: Json = False,
 ) -> None:
     """Read partitions of a table again from the source and replace them in the lake."""
     with terminal(context, is_json=json_lines) as screen:
         from import_platform.cli import sync as command
 
-        command.backfill(screen, table, partition)
+        command.backfill(screen, table, partition or [], only_missing=only_missing)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import typer
 
+from import_platform.assets.repair_table import ENRICH
 from import_platform.cli.progress import observing
 from import_platform.cli.summary import conclude, reporting_failure
 from import_platform.cli.terminal import Terminal
@@ -17,7 +18,7 @@ from import_platform.demo.server import source_for_commands
 from import_platform.errors import ConfigError, Interrupted
 from import_platform.io.lake import Lake
 from import_platform.jobs.launch import Order, launch_backfill, launch_sync
-from import_platform.jobs.repartition_launch import launch_maintenance
+from import_platform.jobs.repartition_launch import launch_maintenance, tables_to_maintain
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import read_settings
 
@@ -59,14 +60,31 @@ def _confirm_drop(selection: Sequence[str], resync: Resync) -> None:
         raise ConfigError("nothing was deleted", remedy="Confirm it, or give --yes.")
 
 
-def backfill(screen: Terminal, table: str, keys: Sequence[str]) -> None:
-    """Reads the rows of the named partitions again and puts them in place of those in the lake."""
+def backfill(screen: Terminal, table: str, keys: Sequence[str], *, only_missing: bool = False) -> None:
+    """Reads the rows of the named partitions again and puts them in place of those in the lake; with `only_missing`
+    asks for enrichments alone. Raises ConfigError for both or neither."""
+    if only_missing == bool(keys):
+        raise ConfigError(
+            "a backfill is of named partitions, or of missing enrichments only",
+            remedy="Give --partition KEY, which may be repeated, or --only-missing.",
+        )
+    if only_missing:
+        _enrich(screen, table)
+        return
 
     def launch(observer: Observer) -> list[SyncReport]:
         return launch_backfill(table, keys, sources=load_sources(), observer=observer)
 
     with source_for_commands(selection=[table]):
         _launch(screen, table, launch)
+
+
+def _enrich(screen: Terminal, table: str) -> None:
+    """Asks again for rows of a table whose enrichment has no answer, and puts the answers into the lake."""
+    with source_for_commands(selection=[table]), reporting_failure(screen, table):
+        sources = load_sources()
+        reports, interrupted = repair(screen, tables_to_maintain(table, sources=sources), ENRICH, sources)
+        conclude(screen, reports, interrupted=interrupted)
 
 
 def repair(

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from import_platform.components.enrich_yaml import Enrich
 from import_platform.components.publish_yaml import Publish, check_groups
 from import_platform.components.yaml_model import LabelledYaml, YamlModel
 from import_platform.core.budget import parse_bytes
@@ -205,6 +206,7 @@ class TableYaml(LabelledYaml):
     on_success: OnSuccess = None
     publish: Publish = None
     fan_out: FanOutChoice = None
+    enrich: Enrich = None
 
     def declared(self) -> DeclaredTable:
         return DeclaredTable(
@@ -224,6 +226,7 @@ class TableYaml(LabelledYaml):
             success_variable=variable_of(self.on_success.webhook) if self.on_success else None,
             publish=self.publish.publication() if self.publish else None,
             fan_out=FanOut(parse_bytes(self.fan_out.over, name="over"), self.fan_out.steps) if self.fan_out else None,
+            enrich=tuple(each.enrichment() for each in self.enrich or ()),
             labels=self.labels(),
             checks=self.check_settings(),
             choice=ColumnChoice(

@@ -17,6 +17,7 @@ from import_platform.core.choose_partition import choose_partition, created_colu
 from import_platform.core.column_range import check_partition_column
 from import_platform.core.columns import check_masks, narrowed, stored_names
 from import_platform.core.cursor import looked_back
+from import_platform.core.enrichment import check_enrichments
 from import_platform.core.table import (
     PARTITION_COLUMN,
     ColumnInfo,
@@ -78,6 +79,8 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo, *, in_lake: C
     kept = {name for name in (*primary_key, cursor, deleted, placing, *versions) if name is not None}
     check_masks(declared.choice, kept=kept, table=info.name_in_lake)
     renamed = stored_names(info, kept=kept, in_lake=in_lake)
+    stored = [renamed.get(column.name, column.name) for column in info.columns]
+    check_enrichments(declared.enrich, stored, sampled=info.sampled)
     return TableSpec(
         source=source,
         name=declared.name,
@@ -92,6 +95,7 @@ def resolve(source: str, declared: DeclaredTable, info: TableInfo, *, in_lake: C
         choice=declared.choice,
         renamed=renamed,
         lookback=_lookback(declared, info, sync, cursor),
+        enrich=declared.enrich,
     )
 
 

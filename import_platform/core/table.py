@@ -9,6 +9,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 from import_platform.core.fan_out import FanOut
+from import_platform.core.enrichment import Enrichment
 from import_platform.core.publication import Publication
 from import_platform.core.versions import Versions
 
@@ -220,6 +221,7 @@ class DeclaredTable:
     success_variable: str | None = None
     publish: Publication | None = None
     fan_out: FanOut | None = None
+    enrich: tuple[Enrichment, ...] = ()
     labels: Labels = field(default_factory=Labels)
     checks: CheckSettings = field(default_factory=CheckSettings)
 
@@ -245,6 +247,7 @@ class TableSpec:
     choice: ColumnChoice = ColumnChoice()
     renamed: Mapping[str, str] = field(default_factory=dict)
     lookback: str | None = None
+    enrich: tuple[Enrichment, ...] = ()
 
     @property
     def id(self) -> str:
@@ -252,11 +255,13 @@ class TableSpec:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """What a pass leaves out or masks, and which rows it lets stay, as text; a pass that began with others is not
-        gone on with."""
+        """What a pass leaves out, masks or adds, and which rows it lets stay, as text; a pass that began with others is
+        not gone on with."""
         masks = (f"{mask} {name}" for name, mask in sorted(self.choice.mask.items()))
         versions = () if self.info.versions is None else (repr(self.info.versions),)
-        return (*masks, *versions, *(f"renamed {pair}" for pair in sorted(self.renamed.items())), self.info.where or "")
+        renamed = (f"renamed {pair}" for pair in sorted(self.renamed.items()))
+        enriched = (f"enriched {each.name} {each.cache_id}" for each in self.enrich)
+        return (*masks, *versions, *renamed, *enriched, self.info.where or "")
 
     @property
     def fixed_columns(self) -> frozenset[str]:

@@ -14,7 +14,7 @@ from import_platform.resources.naming import SOURCE_TAG, maintain_job, op_name, 
 from import_platform.resources.platform import PlatformResource, SourceConfig
 
 SILENCE = {"console": {"config": {"log_level": "CRITICAL"}}}
-TASKS = ["repartition", "compact", "replay", "reconcile"]
+TASKS = ["repartition", "compact", "replay", "reconcile", "enrich"]
 CHOICE = {
     "tables": dg.Field([str], default_value=[], description="Names of tables; empty means all of them."),
     "task": dg.Field(
@@ -22,7 +22,8 @@ CHOICE = {
         default_value="repartition",
         description="repartition splits leaves over the limit and merges small old ones back; compact merges the small "
         "files of each leaf and deletes dead ones; replay puts rejected rows that fit by now into the lake; reconcile "
-        "compares keys and rows with the source and repairs what differs.",
+        "compares keys and rows with the source and repairs what differs; enrich asks again for rows whose enrichment "
+        "has no answer.",
     ),
     "max_bytes": dg.Field(int, default_value=0, description="Limit of a leaf; 0 means the table's own."),
     "by_hand": dg.Field(bool, default_value=True, description="Look again at leaves that were found unsplittable."),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from import_platform.core.budget import MemoryBudget
 from import_platform.core.choose import resolve
 from import_platform.core.fan_out import FanOut
+from import_platform.core.enrichment import without_enriched
 from import_platform.core.identity import PROPERTY, Identity, check_identity, identity_from_json
 from import_platform.core.report import Observer, Silent
 from import_platform.core.run_record import RunOrder
@@ -140,7 +141,9 @@ def open_table(context: TableContext) -> OpenTable:
     found = context.source.discover([name])
     if not found:
         raise _unknown(context)
-    info = found[0] if snapshot is None else with_known(found[0], snapshot.schema)
+    info = found[0]
+    if snapshot is not None:
+        info = with_known(info, without_enriched(snapshot.schema, declared.enrich))
     if info.sampled and not info.columns:
         raise NoRowsYet("the table has no row yet", table=context.table_id, remedy="Its first row makes the table.")
     if declared.where is not None and not getattr(context.source, "takes_where", False):

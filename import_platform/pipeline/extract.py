@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from import_platform.core.arrow import arrow_array, arrow_scalar, numpy_mask
 from import_platform.core.cursor import CursorValue, decode, encode, later, looked_back
+from import_platform.core.enrichment import enriched_schema
 from import_platform.core.hashing import key_hashes
 from import_platform.core.known import Known
 from import_platform.core.layout import column_range
@@ -25,6 +26,7 @@ from import_platform.core.report import Stage, SyncReport
 from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState
 from import_platform.core.table import SyncMode
 from import_platform.pipeline.context import OpenTable
+from import_platform.pipeline.enrich import Enriching
 from import_platform.pipeline.fitting import Fitting
 from import_platform.pipeline.read_ahead import read_ahead
 from import_platform.sources.protocol import CursorWindow, Page, ReadRequest, ReadsFeed, Token
@@ -120,13 +122,15 @@ class Extract:
         again = not state.settled or table.spec.lookback is not None
         self._known = Known(state.tail if again else (), counted=self._counted, used=used)
         self._fitting = Fitting(table.spec, table.snapshot)
+        self._schema = pa.schema([*self._fitting.schema, *enriched_schema(table.spec.enrich)])
+        self._enriching = Enriching(table, self._stopping)
         self.ended = bool(done and done[-1].end)
 
     def __iter__(self) -> Iterator[Checkpoint]:
         if self.ended:
             return
         chunk = _Gathering(time.monotonic(), token=self._request.after)
-        with closing(self._pages()) as pages:
+        with self._enriching, closing(self._pages()) as pages:
             yield from self._chunks(chunk, pages)
 
     def _pages(self) -> Generator[Page]:
@@ -168,7 +172,7 @@ class Extract:
         rows, rejected = self._fitting.fit(page)
         self._report.rows_rejected += len(rejected)
         sifted = self._without_known if self._attempt.kind is not AttemptKind.BACKFILL else self._known_only
-        batch = sifted(chunk, rows)
+        batch = self._enriching.enrich(sifted(chunk, rows))
         chunk.whole = page.token is not None
         chunk.token = page.token if chunk.whole else chunk.token
         if self._attempt.open_ended:
@@ -278,7 +282,8 @@ class Extract:
             met=tuple(chunk.met),
             reached=chunk.reached,
         )
-        self._table.staging.stage(self._attempt.id, checkpoint, self._fitting.schema, chunk.batches, chunk.rejected)
+        self._enriching.save()
+        self._table.staging.stage(self._attempt.id, checkpoint, self._schema, chunk.batches, chunk.rejected)
         self._previous = checkpoint.id
         chunk.batches.clear()
         yield checkpoint

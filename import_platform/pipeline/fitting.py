@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from import_platform.core.columns import masked, masked_rejected, read_schema
+from import_platform.core.enrichment import enriched_schema
 from import_platform.core.lattice import fitted
 from import_platform.core.rejected import RejectedRow, rejected_rows
 from import_platform.core.schema import Evolution, evolve, stored_schema
@@ -16,16 +19,19 @@ from import_platform.sources.protocol import Page
 
 
 def evolution_of(spec: TableSpec, snapshot: Snapshot | None) -> Evolution:
-    """What the lake's columns must become for this table's rows. Raises as `core.schema.evolve`."""
+    """What the lake's columns must become for this table's rows. Raises as `core.schema.evolve`.
+
+    The policy is about the source's columns: those of an enrichment were declared here.
+    """
+    added = enriched_schema(spec.enrich)
     if snapshot is None:
-        return Evolution(stored_schema(read_schema(spec)))
-    return evolve(
-        snapshot.schema,
-        read_schema(spec),
-        table=spec.id,
-        policy=spec.schema_policy,
-        fixed=spec.fixed_columns,
-    )
+        return Evolution(pa.schema([*stored_schema(read_schema(spec)), *added]))
+    lake, source = snapshot.schema, read_schema(spec)
+    read = evolve(lake, source, table=spec.id, policy=spec.schema_policy, fixed=spec.fixed_columns)
+    if not spec.enrich:
+        return read
+    told = evolve(read.schema, added, table=spec.id)
+    return replace(read, schema=told.schema, added=read.added + told.added, widened=read.widened + told.widened)
 
 
 class Fitting:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from import_platform.core.columns import narrowed
+from import_platform.core.enrichment import without_enriched
 from import_platform.core.sampled import with_known
 from import_platform.core.state import Attempt, Checkpoint
 from import_platform.core.table import TableInfo
@@ -24,4 +25,5 @@ def as_staged(table: OpenTable, attempt: Attempt, done: Sequence[Checkpoint]) ->
     last = next((checkpoint for checkpoint in reversed(done) if checkpoint.rows), None)
     if last is None or not table.spec.info.sampled:
         return table
-    return grown(table, with_known(table.spec.info, table.staging.schema(attempt.id, last)))
+    staged = without_enriched(table.staging.schema(attempt.id, last), table.spec.enrich)
+    return grown(table, with_known(table.spec.info, staged))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
@@ -50,6 +50,11 @@ def partition_max_bytes(declared: DeclaredTable) -> int:
     return declared.partition_max_bytes or read_settings().partition_max_bytes
 
 
+def _with_secrets(declared: DeclaredTable) -> DeclaredTable:
+    """With what its enrichments need to ask. Raises ConfigError where a variable is not set."""
+    return replace(declared, enrich=tuple(replace(e, call=Connection(e.call).resolve()) for e in declared.enrich))
+
+
 class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Lake and memory of a run. Left empty, they come from IMPORT_PLATFORM_LAKE and IMPORT_PLATFORM_MEMORY."""
 
@@ -88,7 +93,7 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             sizes = StepSizes(lake, config.name, declared.name, budget, run_id=run_id, memory=known)
             yield TableContext(
                 config.name,
-                declared,
+                _with_secrets(declared),
                 source,
                 lake,
                 budget,

@@ -1,0 +1,1 @@
+"""What enrichments ask: a function of the project, or an HTTP endpoint."""
