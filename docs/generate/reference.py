@@ -63,6 +63,11 @@ def declaration() -> str:
     for word, model in lists.items():
         entry = schema["$defs"][model]
         parts.append(f"## {word}\n\n{_prose(entry.get('description', ''))}\n\n{_fields(entry)}")
+        parts += [
+            f"## {inner}\n\n{_prose(field.get('description', ''))}\n\n{_fields(field)}"
+            for inner, field in entry["properties"].items()
+            if "properties" in field
+        ]
     parts.append("## connection\n\n" + "\n".join(_kind(name, kind) for name, kind in sorted(KINDS.items())))
     return "\n".join(parts)
 

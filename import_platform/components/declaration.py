@@ -206,7 +206,9 @@ class TableYaml(LabelledYaml):
     on_success: OnSuccess = None
     publish: Publish = None
     fan_out: FanOutChoice = None
-    enrich: Enrich = None
+    enrich: Enrich = Field(
+        None, description="columns from a Python function or an HTTP endpoint, asked once per key; see docs/enrich.md"
+    )
 
     def declared(self) -> DeclaredTable:
         return DeclaredTable(
