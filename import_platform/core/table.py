@@ -8,8 +8,8 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from import_platform.core.fan_out import FanOut
 from import_platform.core.enrichment import Enrichment
+from import_platform.core.fan_out import FanOut
 from import_platform.core.publication import Publication
 from import_platform.core.versions import Versions
 

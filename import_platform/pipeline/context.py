@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from import_platform.core.budget import MemoryBudget
 from import_platform.core.choose import resolve
-from import_platform.core.fan_out import FanOut
 from import_platform.core.enrichment import without_enriched
+from import_platform.core.fan_out import FanOut
 from import_platform.core.identity import PROPERTY, Identity, check_identity, identity_from_json
 from import_platform.core.report import Observer, Silent
 from import_platform.core.run_record import RunOrder
