@@ -10,7 +10,7 @@ from tests.pipeline.list_source import ListSource
 from tests.pipeline.synced_table import SyncedTable
 from tests.s3_server import new_bucket, s3_server
 
-ON_S3_TOO = {"test_sync_modes", "test_maintain"}
+ON_S3_TOO = {"test_sync_modes", "test_maintain", "test_soft_delete"}
 """Every test of these modules runs on an S3 server as well."""
 
 
