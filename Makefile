@@ -53,7 +53,7 @@ test: $(SETUP) ## everything check does, and every test
 	@failed=0; $(MAKE) lint || failed=1; \
 	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS) || failed=1; exit $$failed
 
-bench: $(SETUP) ## our merge against its rivals (bench/README.md); BENCH=relayout: splits and the sensor; long
+bench: $(SETUP) ## our merge against its rivals (bench/README.md); BENCH=relayout: splits and the sensor, BENCH=xml: files; long
 	@$(BIN)/python -m bench.$(BENCH) $(BENCH_ARGS)
 
 LOCKED := --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links \

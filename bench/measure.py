@@ -55,7 +55,7 @@ def run_engine(python: Path, engine: Registered, jobs: Mapping[str, Any]) -> dic
     request = {"module": engine.module, "mode": engine.mode, "first": engine.first, **jobs}
     command = [str(python), "-m", "bench.child", json.dumps(request)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        sampler = _PssSampler(child.pid)
+        sampler = PssSampler(child.pid)
         watchdog = threading.Timer(TIMEOUT_SECONDS, child.kill)
         watchdog.start()
         assert child.stdout is not None
@@ -86,7 +86,7 @@ def written(before: Path, after: Path) -> dict[str, int]:
     return {"written_files": len(data), "written_bytes": sum(p.stat().st_size for p in data), "commits": len(commits)}
 
 
-class _PssSampler:
+class PssSampler:
     """The greatest proportional set size of a process, sampled by the parent."""
 
     def __init__(self, pid: int) -> None:

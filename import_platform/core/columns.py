@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from import_platform.core.lattice import widened
-from import_platform.core.rejected import RejectedRow
+from import_platform.core.rejected import UNPARSED, RejectedRow
 from import_platform.core.table import ColumnChoice, Mask, TableInfo, TableSpec
 from import_platform.errors import ConfigError
 
@@ -127,6 +127,7 @@ def masked(batch: pa.RecordBatch, spec: TableSpec) -> pa.RecordBatch:
 
 def masked_rejected(rows: Sequence[RejectedRow], spec: TableSpec) -> tuple[RejectedRow, ...]:
     """Rejected rows of a connector, which carry the values as they came, with the same names and masks."""
+    rows = [_without_text(row, spec) for row in rows]
     if not spec.choice.mask and not spec.renamed:
         return tuple(rows)
     return tuple(
@@ -137,6 +138,14 @@ def masked_rejected(rows: Sequence[RejectedRow], spec: TableSpec) -> tuple[Rejec
         )
         for row in rows
     )
+
+
+def _without_text(row: RejectedRow, spec: TableSpec) -> RejectedRow:
+    """A row that could not be taken apart shows all of itself, also what was not asked for."""
+    choice = spec.choice
+    chosen = bool(choice.mask or choice.include or choice.exclude)
+    said = json.loads(row.row) if chosen and row.row is not None else {}
+    return replace(row, row=None) if UNPARSED in said else row
 
 
 def _masked_texts(row: Mapping[str, str | None], spec: TableSpec) -> dict[str, str | None]:

@@ -16,6 +16,8 @@ ROW_TEXT_MAX = 1 << 16
 
 CUT = "… ("
 MASKED = "[masked]"
+UNPARSED = "_unparsed"
+"""Under which a row that could not be taken apart keeps its text; such a one fits no columns."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def spelled_rows(rows: Sequence[Mapping[str, str | None] | None], schema: pa.Sch
 
     Columns that a row does not name are null; those that the schema lacks are ignored. None fits nothing.
     """
-    fit = pa.array([row is not None and not _is_cut(row) for row in rows], pa.bool_())
+    fit = pa.array([row is not None and UNPARSED not in row and not _is_cut(row) for row in rows], pa.bool_())
     columns = []
     for field in schema:
         texts = pa.array([None if row is None else row.get(field.name) for row in rows], pa.string())

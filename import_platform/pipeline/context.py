@@ -19,13 +19,14 @@ from import_platform.errors import ConfigError
 from import_platform.io.delta import DeltaLog, Snapshot
 from import_platform.io.lake import Lake
 from import_platform.io.memory import MemoryWatch
+from import_platform.io.scratch import scratch_folder
 from import_platform.io.staging import Staging
 from import_platform.io.store import Store
 from import_platform.pipeline.parents import LakeParents
 from import_platform.pipeline.run_notes import RunNotes
 from import_platform.pipeline.step_sizes import StepSizes
 from import_platform.pipeline.turns import Granting, Turns
-from import_platform.sources.protocol import NoRowsYet, ReadsLake, Source
+from import_platform.sources.protocol import NoRowsYet, ReadsLake, Source, UsesScratch
 
 
 def _never() -> bool:
@@ -138,6 +139,9 @@ def open_table(context: TableContext) -> OpenTable:
         declared = replace(declared, partition=stored.partition)
     if isinstance(context.source, ReadsLake):
         context.source.use_parents(LakeParents(lake, context.source_name))
+    if isinstance(context.source, UsesScratch):
+        owner = f"{lake.store.uri}/{context.source_name}"
+        context.source.use_scratch(scratch_folder("import-platform-files"), owner=owner)
     found = context.source.discover([name])
     if not found:
         raise _unknown(context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -149,6 +150,15 @@ class ReadsLake(Protocol):
     """A source whose tables may hang on rows of others."""
 
     def use_parents(self, parents: ParentTables) -> None: ...
+
+
+@runtime_checkable
+class UsesScratch(Protocol):
+    """A source that keeps on this machine's disk what its tables share."""
+
+    def use_scratch(self, folder: Path, *, owner: str) -> None:
+        """A folder of this user alone; `owner` tells lakes and sources apart that use it."""
+        ...
 
 
 class Source(Protocol):

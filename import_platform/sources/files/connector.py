@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from import_platform.sources.files.opened import FileDamaged, parts_of
 from import_platform.sources.files.piece import Reading
 from import_platform.sources.files.places import Found, place_of
 from import_platform.sources.files.read import READERS, SPELLED, FeedPass
+from import_platform.sources.files.xml_spool import SharedXml
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest
 
 SAMPLED_FILES = 3
@@ -37,12 +39,17 @@ class FilesSource:
         self._tables = with_families(parse(connection))
         self._known: dict[str, dict[str, pa.DataType]] = {}
         self._parents: ParentTables | None = None
+        self._shared: SharedXml | None = None
 
     def __repr__(self) -> str:
         return f"FilesSource({', '.join(self._tables)})"
 
     def use_parents(self, parents: ParentTables) -> None:
         self._parents = parents
+
+    def use_scratch(self, folder: Path, *, owner: str) -> None:
+        """Tables of XML that are made of one file are read in one pass."""
+        self._shared = SharedXml(tuple(self._tables.values()), folder, owner=owner)
 
     def check(self) -> str:
         """Looks for the files of every table."""
@@ -88,7 +95,9 @@ class FilesSource:
         for column in request.table.columns:
             known[column.name] = join(known.get(column.name, column.type), column.type)
         planned = request.files if request.files is not None else self.files(request.table)
-        reading = FeedPass(table, place_of(table.pattern), request, planned, known=known, lake=self._parents)
+        reading = FeedPass(
+            table, place_of(table.pattern), request, planned, known=known, lake=self._parents, shared=self._shared
+        )
         for page in reading.pages():
             if isinstance(page, Page):
                 yield page
@@ -97,7 +106,8 @@ class FilesSource:
                 raise ColumnsGrew.to(self._info(table))
 
     def close(self) -> None:
-        return None
+        if self._shared is not None:
+            self._shared.close()
 
     def _table(self, name: str) -> Files:
         table = self._tables.get(name)

@@ -24,7 +24,7 @@ class Block:
 def open_text(reading: Reading) -> Any:
     """The part's bytes in UTF-8."""
     stream = reading.part.open()
-    return stream if _is_utf8(reading) else _Recoded(stream, reading.table.encoding)
+    return stream if _is_utf8(reading) else Recoded(stream, reading.table.encoding)
 
 
 def blocks(reading: Reading, *, start: int, last_end: Callable[[bytes], int]) -> Iterator[Block]:
@@ -76,12 +76,15 @@ def _is_utf8(reading: Reading) -> bool:
     return codecs.lookup(reading.table.encoding).name == "utf-8"
 
 
-class _Recoded:
-    """A stream of another encoding as UTF-8; what it cannot decode becomes the sign for that."""
+class Recoded:
+    """A stream of another encoding as UTF-8; what it cannot decode becomes the sign for that, or as `errors` says.
 
-    def __init__(self, stream: Any, encoding: str) -> None:
+    Raises LookupError: there is no such encoding.
+    """
+
+    def __init__(self, stream: Any, encoding: str, *, errors: str = "replace") -> None:
         self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
 
     def read(self, size: int) -> bytes:
         while True:

@@ -22,7 +22,8 @@ ROW_BYTES_MAX = 64 << 20
 
 @dataclass(frozen=True)
 class Bad:
-    """A row that cannot be read: its number in the part (0: the part itself), and where that is, for people."""
+    """A row that cannot be read: its number in the part (0: the part itself), and where that is, for people; `values`
+    are {UNPARSED: its text}, where it could be had."""
 
     row: int
     reason: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -29,6 +30,7 @@ from import_platform.sources.files.piece import ROW_BYTES_MAX, Bad, Piece, Reade
 from import_platform.sources.files.places import Place
 from import_platform.sources.files.stale import StaleRows
 from import_platform.sources.files.xml_rows import read_xml
+from import_platform.sources.files.xml_spool import SharedXml
 from import_platform.sources.protocol import Page, ParentTables, ReadRequest, TokenExpired
 
 READERS: Mapping[str, Reader] = {
@@ -55,12 +57,14 @@ class FeedPass:
         *,
         known: Mapping[str, pa.DataType],
         lake: ParentTables | None,
+        shared: SharedXml | None = None,
     ) -> None:
         self._table = table
         self._place = place
         self._request = request
         self._planned = planned
         self._known = known
+        self._shared = shared
         self._types = {column.name: column.type for column in request.table.columns}
         names = [file.path for file in planned if file.again]
         self._stale = StaleRows(table, lake, names) if table.by_place else None
@@ -106,7 +110,7 @@ class FeedPass:
         )
         follow = self._stale is not None and file.again
         try:
-            for whole in READERS[self._table.format](reading):
+            for whole in self._pieces(reading, file):
                 piece = with_marks(self._table, whole)
                 done = fit(piece, known=self._known, declared=self._table.types, is_text=self._table.format in SPELLED)
                 if done.grown:
@@ -122,6 +126,11 @@ class FeedPass:
         if follow and self._stale is not None:
             yield from self._tombstones(file, self._stale.left(part.name, behind=reading.row))
         yield Page(self._empty(), {**here, "part": here["part"] + 1})
+
+    def _pieces(self, reading: Reading, file: FeedFile) -> Iterator[Piece]:
+        if self._shared is not None and self._table.format == "xml":
+            return self._shared.pieces(reading, file, partial(self._check, file))
+        return READERS[self._table.format](reading)
 
     def _page(self, part: Part, file: FeedFile, piece: Piece, done: Fitted, token: Mapping[str, int]) -> Page:
         count = piece.batch.num_rows
@@ -176,7 +185,8 @@ class FeedPass:
 
 def _rejected(part: str, bad: Bad) -> RejectedRow:
     where = f"row {bad.row}: " if bad.row else ""
-    return RejectedRow({FILE: part, ROW: str(bad.row) if bad.row else None}, "", f"{where}{bad.reason}", None)
+    text = None if bad.values is None else json.dumps(bad.values, ensure_ascii=False)
+    return RejectedRow({FILE: part, ROW: str(bad.row) if bad.row else None}, "", f"{where}{bad.reason}", text)
 
 
 def _misfit(piece: Piece, position: int, column: str, reason: str, own: Mapping[str, pa.Array]) -> RejectedRow:

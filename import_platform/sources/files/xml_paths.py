@@ -37,8 +37,13 @@ class ValuePath:
     many: bool
     from_record: bool
 
+    @property
+    def is_list(self) -> bool:
+        """An element's own attribute is one value whatever was asked for."""
+        return self.many and (bool(self.steps) or self.attribute is None)
+
     def value(self, element: Any) -> str | None:
-        """Raises ManyFound: the path leads to several elements, and no list is wanted."""
+        """Raises ManyFound: the path leads to several values, and no list is wanted."""
         if not self.steps and self.attribute is not None:
             found: str | None = element.get(self.attribute)
             return found
@@ -50,8 +55,10 @@ class ValuePath:
                 elements = [child for parent in elements for child in parent.iterchildren(step)]
         if not elements:
             return None
-        if self.many:
+        if self.is_list:
             return orjson.dumps([self._of(found) for found in elements]).decode()
+        if self.attribute is not None:
+            elements = [element for element in elements if element.get(self.attribute) is not None] or elements[:1]
         if len(elements) > 1:
             raise ManyFound(len(elements))
         value = self._of(elements[0])

@@ -32,7 +32,7 @@ def test_a_record_that_does_not_parse_is_named_and_the_sync_ends_with_rejects(fe
     assert table.rows("id") == [(3,), (5,)]
     [(key, reason)] = table.rejected().select("key", "reason").rows()
     assert json.loads(key) == {"_file": str(table.folder / "1.xml"), "_row": "2"}
-    assert "ends before byte" in reason
+    assert reason.startswith("row 2: the record does not parse (line 1 of it, sign ")
 
 
 def test_a_sync_that_only_rejects_ends_so_too_and_the_next_one_finds_nothing(feed):
