@@ -9,6 +9,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -16,11 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
 
 HOST, REGION = "127.0.0.1", "us-east-1"
-KEY, SECRET = "bench", "benchsecret"
+KEY, SECRET = "bench", "bench"
 START_SECONDS = 300.0
 NEEDED = ("ceph-mon", "ceph-osd", "radosgw", "ceph", "ceph-authtool", "monmaptool", "radosgw-admin")
 CONF = """\
@@ -163,3 +165,15 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def main(*buckets: str) -> None:
+    """For a parent that has no boto3: prints the gateway's port, and stops when standard input ends."""
+    with ceph(buckets) as environ:
+        sys.stdout.write(f"{urlsplit(environ['AWS_ENDPOINT_URL']).port}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

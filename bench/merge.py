@@ -122,7 +122,7 @@ class Bench:
         if not case.latency_ms:
             yield None
             return
-        with object_store(self._python, latency_ms=case.latency_ms) as store:
+        with object_store(self._python, latency_ms=case.latency_ms, on_ceph=case.on_ceph) as store:
             yield store
 
     @property

@@ -1,4 +1,4 @@
-"""An S3 server on loopback (moto, a process of its own), and tables copied into it and out of it."""
+"""An S3 server on loopback, a process of its own, and tables copied into it and out of it."""
 
 from __future__ import annotations
 
@@ -63,31 +63,46 @@ class ObjectStore:
 
 
 @contextmanager
-def object_store(python: Path, *, latency_ms: int) -> Iterator[ObjectStore]:
-    """A server with an empty bucket for as long as the block runs."""
+def object_store(python: Path, *, latency_ms: int, on_ceph: bool = False) -> Iterator[ObjectStore]:
+    """A server with an empty bucket for as long as the block runs: moto, or Ceph's gateway where its packages are."""
+    with (_ceph if on_ceph else _moto)(python) as port:
+        command = [str(python), "-m", "bench.delay_proxy", str(port), str(latency_ms)]
+        proxy = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        try:
+            assert proxy.stdout is not None
+            yield ObjectStore(python, port, int(proxy.stdout.readline()))
+        finally:
+            proxy.terminate()
+            proxy.wait()
+
+
+@contextmanager
+def _moto(python: Path) -> Iterator[int]:
     with socket.socket() as free:
         free.bind((HOST, 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [python, "-m", "moto.server", "-H", HOST, "-p", str(port)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    proxy = subprocess.Popen(
-        [python, "-m", "bench.delay_proxy", str(port), str(latency_ms)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+        port = int(free.getsockname()[1])
+    command = [str(python), "-m", "moto.server", "-H", HOST, "-p", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        assert proxy.stdout is not None
-        store = ObjectStore(python, port, int(proxy.stdout.readline()))
         _await_server(port)
         bucket = urllib.request.Request(f"http://{HOST}:{port}/{BUCKET}", method="PUT")
         urllib.request.urlopen(bucket, timeout=10).close()
-        yield store
+        yield port
     finally:
-        for process in (proxy, server):
-            process.terminate()
-            process.wait()
+        server.terminate()
+        server.wait()
+
+
+@contextmanager
+def _ceph(python: Path) -> Iterator[int]:
+    """It ends when its standard input does, so that it outlives nobody."""
+    command = [str(python), "-m", "bench.ceph", BUCKET]
+    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield int(server.stdout.readline())
+    finally:
+        server.communicate()
 
 
 def _await_server(port: int) -> None:
