@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 from pyarrow import ipc
 
+from import_platform.core.arrow import joined
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.state import (
     Attempt,
@@ -36,6 +37,8 @@ from import_platform.io.store import Store
 from import_platform.io.tombstones import Tombstones
 
 LEASE = timedelta(minutes=10)
+BATCH_BYTES = 4 << 20
+"""Small pages are staged as batches of so much, because placing a batch of a few rows costs what one of many does."""
 
 
 class Staging:
@@ -167,7 +170,7 @@ class Staging:
         if checkpoint.rows:
             options = ipc.IpcWriteOptions(compression="zstd")
             with self._store.open_output(f"{stem}.arrow") as sink, ipc.new_file(sink, schema, options=options) as out:
-                for batch in batches:
+                for batch in joined(batches, limit_bytes=BATCH_BYTES):
                     out.write_batch(batch)
         if rejected:
             self._store.put(f"{stem}.rejected", "\n".join(json.dumps(asdict(row)) for row in rejected).encode())
