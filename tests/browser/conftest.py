@@ -27,7 +27,7 @@ __all__ = ["empty_home", "project"]
 
 START_SECONDS = 180
 STOP_SECONDS = 90
-PAGE_SECONDS = 120
+PAGE_SECONDS = 240
 """How long the pages may take to say something; generous, as a run's process alone needs half a minute on a busy
 machine.
 """
