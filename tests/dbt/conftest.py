@@ -19,6 +19,7 @@ from rich.console import Console
 from import_platform.demo.place import DemoPlace
 from import_platform.demo.run import run_demo
 from import_platform.io.duckdb_lake import load_extensions
+from import_platform.io.lake import Lake
 
 ROOT = Path(__file__).parents[2]
 MISSING = "NOT RUN: dbt is not installed (pip install 'import_platform[dbt]'; `make setup` installs it)"
@@ -45,6 +46,10 @@ class Project:
         }
 
     @property
+    def lake(self) -> Lake:
+        return self.place.lake
+
+    @property
     def database(self) -> Path:
         return self.place.base / "dbt.duckdb"
 
@@ -63,12 +68,18 @@ class Project:
         copy = Path(tempfile.mkdtemp(dir=self.place.base)) / self.database.name
         shutil.copy(self.database, copy)
         connection = duckdb.connect(str(copy), read_only=True)
-        load_extensions(connection, self.place.lake.store)
+        load_extensions(connection, self.lake.store)
         connection.execute("SET TimeZone = 'UTC'")
         return connection
 
     def scan(self, table: str) -> str:
-        return f"delta_scan('{self.place.lake.table_uri('nyc', table)}')"
+        return f"delta_scan('{self.lake.table_uri('nyc', table)}')"
+
+
+def copied(folder: Path) -> Path:
+    """The shipped project in a new folder, without what a build leaves."""
+    ignored = shutil.ignore_patterns("target", "logs", "lake_sources.yml", "lake_has.sql", ".user.yml")
+    return Path(shutil.copytree(ROOT / "dbt", folder, ignore=ignored))
 
 
 @pytest.fixture(scope="session")
@@ -80,16 +91,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     place = DemoPlace(base / ".import_platform")
     console = Console(file=io.StringIO(), width=100)
     assert run_demo(console=console, folder=place.base, months=2) == 0, console.file.getvalue()  # type: ignore[attr-defined]
-    ignored = shutil.ignore_patterns("target", "logs", "lake_sources.yml", "lake_has.sql", ".user.yml")
-    shutil.copytree(ROOT / "dbt", base / "dbt", ignore=ignored)
-    return Project(base / "dbt", place)
+    return Project(copied(base / "dbt"), place)
 
 
 @pytest.fixture(scope="session")
 def built(project: Project) -> Project:
     """The same after `dbt-sources` and `dbt build`."""
-    done = project.run("import_platform.cli", "dbt-sources")
-    assert done.returncode == 0, done.stderr
-    done = project.dbt("build")
-    assert done.returncode == 0, done.stdout[-4000:]
+    build(project)
     return project
+
+
+def build(project: Project) -> list[str]:
+    """What the two commands printed."""
+    sources = project.run("import_platform.cli", "dbt-sources")
+    assert sources.returncode == 0, sources.stderr
+    models = project.dbt("build")
+    assert models.returncode == 0, models.stdout[-4000:]
+    return [sources.stdout, sources.stderr, models.stdout, models.stderr]
