@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -39,14 +40,15 @@ POLL_SECONDS = 0.3
 HEALTH_SECONDS = 5
 
 
-def work(command: Sequence[str], env: Mapping[str, str], stop: str) -> None:
-    """A step in a process of its own, on a worker. The event `stop` asks it to end, as SIGTERM does.
+def work(arguments: Sequence[str], env: Mapping[str, str], stop: str) -> None:
+    """A step in a process of its own, on a worker, by its own Dagster, which need not be on its PATH. The event
+    `stop` asks it to end, as SIGTERM does.
 
     Raises:
         RuntimeError: the process was killed, or could not even report how its step went.
     """
     asked = Event(stop)
-    process = subprocess.Popen(command, env={**os.environ, **env})
+    process = subprocess.Popen([sys.executable, "-m", "dagster", *arguments], env={**os.environ, **env})
     try:
         while process.poll() is None:
             if asked.wait(POLL_SECONDS):
@@ -75,8 +77,8 @@ class DaskSteps(StepHandler):
         known = args.known_state.get_retry_state() if args.known_state else None
         task = f"{args.run_id}.{key}.{known.get_attempt_count(key) if known else 0}"
         env = {str(each["name"]): str(each["value"]) for each in args.get_command_env()}
-        command = list(args.get_command_args(skip_serialized_namedtuple=True))
-        future = self.client.submit(work, command, env, task, key=task, pure=False, resources=self._share(key))
+        _, *arguments = args.get_command_args(skip_serialized_namedtuple=True)  # the first is `dagster`
+        future = self.client.submit(work, arguments, env, task, key=task, pure=False, resources=self._share(key))
         self._tasks[key] = (future, task)
         yield DagsterEvent.step_worker_starting(
             step_handler_context.get_step_context(key),

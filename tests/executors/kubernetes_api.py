@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,9 +33,14 @@ class Cluster:
             (container,) = job["spec"]["template"]["spec"]["containers"]
             given = {each["name"]: each["value"] for each in container["env"] if "value" in each}
             with (self._folder / f"{name}.log").open("wb") as log:
-                # A pod has its variables from the job, and from config maps that this machine has in its environment.
+                # A pod has its variables from the job, and from config maps that this machine has in its environment;
+                # its image has `dagster` on the PATH.
+                here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
                 self.processes[name] = subprocess.Popen(
-                    container["args"], env={**given, **os.environ}, stdout=log, stderr=subprocess.STDOUT
+                    [str(Path(sys.executable).with_name(container["args"][0])), *container["args"][1:]],
+                    env={**given, **os.environ, "PATH": here},
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
                 )
 
     def status(self, name: str) -> dict[str, Any] | None:
