@@ -1,1 +1,1 @@
-"""Files as tables: CSV, NDJSON, JSON, Parquet and XML, on disk or on S3, each version of a file read once."""
+"""Files as tables: CSV, NDJSON, JSON, Parquet and XML, on disk, S3 or http(s), each version of a file read once."""

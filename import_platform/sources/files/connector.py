@@ -20,8 +20,9 @@ from import_platform.sources.files.families import with_families
 from import_platform.sources.files.gone import with_marks
 from import_platform.sources.files.opened import FileDamaged, parts_of
 from import_platform.sources.files.piece import Reading
-from import_platform.sources.files.places import Found, place_of
+from import_platform.sources.files.places import Found, Place, place_of
 from import_platform.sources.files.read import READERS, SPELLED, FeedPass
+from import_platform.sources.files.web import WebPlace
 from import_platform.sources.files.xml_spool import SharedXml
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest
 
@@ -40,6 +41,7 @@ class FilesSource:
         self._known: dict[str, dict[str, pa.DataType]] = {}
         self._parents: ParentTables | None = None
         self._shared: SharedXml | None = None
+        self._webs: dict[str, WebPlace] = {}
 
     def __repr__(self) -> str:
         return f"FilesSource({', '.join(self._tables)})"
@@ -53,7 +55,7 @@ class FilesSource:
 
     def check(self) -> str:
         """Looks for the files of every table."""
-        counts = [f"{name}: {len(place_of(table.pattern).found())} files" for name, table in self._tables.items()]
+        counts = [f"{name}: {len(self._place(table).found())} files" for name, table in self._tables.items()]
         return "; ".join(counts)
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
@@ -96,7 +98,7 @@ class FilesSource:
             known[column.name] = join(known.get(column.name, column.type), column.type)
         planned = request.files if request.files is not None else self.files(request.table)
         reading = FeedPass(
-            table, place_of(table.pattern), request, planned, known=known, lake=self._parents, shared=self._shared
+            table, self._place(table), request, planned, known=known, lake=self._parents, shared=self._shared
         )
         for page in reading.pages():
             if isinstance(page, Page):
@@ -106,6 +108,8 @@ class FilesSource:
                 raise ColumnsGrew.to(self._info(table))
 
     def close(self) -> None:
+        for web in self._webs.values():
+            web.close()
         if self._shared is not None:
             self._shared.close()
 
@@ -115,8 +119,15 @@ class FilesSource:
             raise SourceRejected("no files are declared for this table", table=name, remedy="Add it under files.")
         return table
 
+    def _place(self, table: Files) -> Place:
+        if table.web is None:
+            return place_of(table.pattern)
+        if table.name not in self._webs:
+            self._webs[table.name] = WebPlace(table.web)
+        return self._webs[table.name]
+
     def _found(self, table: Files) -> list[Found]:
-        found = place_of(table.pattern).found()
+        found = self._place(table).found()
         return sorted(found, key=lambda f: (f.modified_at, f.path) if table.order == "modified" else f.path)
 
     def _grow(self, table: Files, grown: Mapping[str, pa.DataType]) -> None:
@@ -144,7 +155,7 @@ class FilesSource:
 
     def _sample(self, table: Files, one: Found) -> None:
         """Grows the table by the first rows of a file; a damaged one says nothing here, the sync names it."""
-        file = place_of(table.pattern).open(one.path)
+        file = self._place(table).open(one.path)
         try:
             with parts_of(one.path, file, size_bytes=one.size_bytes, max_expansion=table.max_expansion) as parts:
                 for part in parts[:1]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from import_platform.core.versions import Versions
 from import_platform.errors import ConfigError
+from import_platform.sources.files.web_words import Web, addresses, path_ending
 from import_platform.sources.rest.columns import column_type
 
 FILE, ROW, ITEM, NUMBER, GONE = "_file", "_row", "_item", "_file_number", "_gone"
@@ -24,7 +25,8 @@ FORMATS = ("csv", "tsv", "ndjson", "json", "parquet", "xml")
 _SUFFIXES = {"csv": "csv", "tsv": "tsv", "ndjson": "ndjson", "jsonl": "ndjson", "json": "json", "parquet": "parquet"}
 _WORDS = {
     "name": str,
-    "pattern": str,
+    "pattern": (str, list, tuple),
+    "http": Mapping,
     "format": str,
     "primary_key": (list, tuple),
     "columns": Mapping,
@@ -72,7 +74,8 @@ class DeleteWhen:
 @dataclass(frozen=True)
 class Files:
     """One table. `record` is the element of XML (or the path of a JSON array) that holds a row, `rows` that of child
-    rows inside a record. A file may unpack to `max_expansion` times its size.
+    rows inside a record. A file may unpack to `max_expansion` times its size. Of files behind http(s), `web` has the
+    addresses, and `pattern` only what they are called.
 
     With `version`, a column or BY_FILE, the greatest version of a key stays, in whatever order files come. The rows of
     a table with a `parent` are replaced record by record; `parent_key` are the columns that say of which."""
@@ -94,6 +97,7 @@ class Files:
     version: str | None = None
     parent: str | None = None
     parent_key: tuple[str, ...] = ()
+    web: Web | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -160,9 +164,11 @@ def _table(said: Mapping[str, Any], name: str) -> Files:
             raise ConfigError("a table of files lacks a word", table=name, word=word, remedy=_REMEDY)
     if not _NAME.fullmatch(name):
         raise wrong(name, "name", "the name has other signs than letters, digits, _ - and .")
+    pattern, web = addresses(said, name)
     table = Files(
         name=name,
-        pattern=str(said["pattern"]),
+        pattern=pattern,
+        web=web,
         format=_format(said, name),
         primary_key=tuple(str(column) for column in said.get("primary_key", ())),
         columns=_columns(said.get("columns", {}), name),
@@ -237,7 +243,7 @@ def _delete_when(said: Mapping[Any, Any] | None, table: str) -> DeleteWhen | Non
 def _format(said: Mapping[str, Any], name: str) -> str:
     found = said.get("format")
     if found is None:
-        endings = re.findall(r"\.([a-z0-9]+)", str(said["pattern"]).lower().rsplit("/", 1)[-1])
+        endings = re.findall(r"\.([a-z0-9]+)", path_ending(said["pattern"]))
         found = next((_SUFFIXES[ending] for ending in endings if ending in _SUFFIXES), None)
         found = "xml" if found is None and "xml" in endings else found
     if found not in FORMATS:

@@ -1,4 +1,4 @@
-"""Where files lie: this machine's disk, or a bucket of S3 as the usual AWS_* variables reach it."""
+"""Where files lie: this machine's disk, or a bucket of S3 as the usual AWS_* variables reach it. See also `web`."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def place_of(pattern: str, *, env: Mapping[str, str] | None = None) -> Place:
         return _Bucket(pattern, os.environ if env is None else env)
     if "://" in pattern:
         raise ConfigError(
-            "the files are neither on this machine nor on S3",
+            "the files are neither on this machine nor on S3 nor behind http(s)",
             found=pattern.split("://", maxsplit=1)[0] + "://",
-            remedy="Write a path or s3://bucket/prefix/*.csv.",
+            remedy="Write a path, s3://bucket/prefix/*.csv, or the https:// address of each file.",
         )
     return _Disk(pattern)
 
