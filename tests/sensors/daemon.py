@@ -32,11 +32,12 @@ import dagster as dg
 from import_platform.components.loading import load_sources
 from import_platform.definitions import build_definitions
 from import_platform.jobs.source_job import SourceJob
-from import_platform.pipeline import sync
+from import_platform.pipeline.extract import Extract
+from import_platform.pipeline.flush import Flush
 from import_platform.resources.naming import SOURCE_TAG
 
 FOLDER = Path(os.environ["WAITING"])
-flush, read = sync.Flush.run, sync.Extract.__iter__
+flush, read = Flush.run, Extract.__iter__
 
 def wait(place):
     grow = FOLDER / f"grow-{place}"
@@ -55,7 +56,7 @@ def waiting_read(self):
     wait(f"{self._table.spec.name}.read")
     yield from read(self)
 
-sync.Flush.run, sync.Extract.__iter__ = waiting_flush, waiting_read
+Flush.run, Extract.__iter__ = waiting_flush, waiting_read
 multi = SourceJob(
     "sync_shop_multi",
     selection=dg.AssetSelection.assets(["shop", "orders"], ["shop", "customers"]),
