@@ -81,14 +81,11 @@ class TargetTransaction:
             self.rows(f"SELECT set_config({literal(name)}, {literal(value)}, true) AS v")
 
     def execute(self, sql: str) -> int:
-        """Runs one statement; the number of rows it changed, or -1."""
+        """Runs one statement; the number of rows that an INSERT, UPDATE or DELETE changed."""
         with self._translated(), self._connection.cursor() as cursor:
-            cursor.execute(sql)
-            return int(cursor.rowcount)
-
-    def changed(self, sql: str) -> int:
-        """Rows that an INSERT, UPDATE or DELETE changed. The driver does not tell, so the database counts."""
-        return int(self.rows(f"WITH changed AS ({sql} RETURNING 1) SELECT count(*) AS n FROM changed")[0]["n"])
+            statement = cursor.adbc_statement  # the cursor's own `execute` asks for rows and is told no count
+            statement.set_sql_query(sql)
+            return int(statement.execute_update())
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """All rows of a small result."""

@@ -134,12 +134,18 @@ class PublishedTable:
         return [*(f"column {name} added" for name in added), *(f"column {name} widened" for name in widened)]
 
     def fits(self, schema: pa.Schema) -> bool:
-        """Whether rows of these types can be copied straight into the table."""
-        return all(self._types.get(field.name) == sql_type(field.type) for field in schema)
+        """Whether rows of these types can be copied straight into the table: no cast, and nothing that COPY passes by."""
+        if any(self._types.get(field.name) != sql_type(field.type) for field in schema):
+            return False
+        found = self._sql.rows(
+            f"SELECT relhasrules OR relrowsecurity AS v FROM pg_class WHERE oid = {self._regclass(self.full_name)}"
+        )
+        return not found[0]["v"]
 
-    def fill(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
-        """Rows straight into the table, which nobody sees yet."""
-        return self._sql.copy(self._name, schema, batches, db_schema=self._schema)
+    def fill(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Counts:
+        """Every row goes, and these come straight into the table. Nobody sees it before the transaction ends."""
+        deleted = self._sql.execute(f"DELETE FROM {self.full_name}")
+        return Counts(self._sql.copy(self._name, schema, batches, db_schema=self._schema), deleted=deleted)
 
     def stage(self, table: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
         """Rows into a temporary table of the lake's types."""
@@ -151,9 +157,9 @@ class PublishedTable:
         return rows
 
     def swap(self, schema: pa.Schema) -> Counts:
-        """Every row goes, and the staged ones come."""
-        deleted = self._sql.changed(f"DELETE FROM {self.full_name}")
-        inserted = self._sql.changed(self._insert(schema))
+        """Every row goes, and the staged ones come, cast to what the table wants."""
+        deleted = self._sql.execute(f"DELETE FROM {self.full_name}")
+        inserted = self._sql.execute(self._insert(schema))
         return Counts(inserted=inserted, deleted=deleted)
 
     def merge(self, schema: pa.Schema, key: Sequence[str], *, is_whole: bool) -> Counts:
@@ -164,17 +170,17 @@ class PublishedTable:
         staged_gone = " AND ".join(f"s.{quoted(name)} = g.{quoted(name)}" for name in key)
         if is_whole:
             condition = f"WHERE NOT EXISTS (SELECT 1 FROM {rows} s WHERE {same})"
-            deleted = self._sql.changed(f"DELETE FROM {target} t {condition}")
+            deleted = self._sql.execute(f"DELETE FROM {target} t {condition}")
         else:
             condition = f"{self._matches('t', 'g', key)} AND NOT EXISTS (SELECT 1 FROM {rows} s WHERE {staged_gone})"
-            deleted = self._sql.changed(f"DELETE FROM {target} t USING {gone} g WHERE {condition}")
+            deleted = self._sql.execute(f"DELETE FROM {target} t USING {gone} g WHERE {condition}")
         updated = 0
         if names:
             values = ", ".join(f"{quoted(name)} = {self._cast('s', name)}" for name in names)
             differs = " OR ".join(self._differs(name) for name in names)
-            updated = self._sql.changed(f"UPDATE {target} t SET {values} FROM {rows} s WHERE {same} AND ({differs})")
+            updated = self._sql.execute(f"UPDATE {target} t SET {values} FROM {rows} s WHERE {same} AND ({differs})")
         missing = f" WHERE NOT EXISTS (SELECT 1 FROM {target} t WHERE {same})"
-        return Counts(self._sql.changed(self._insert(schema) + missing), updated, deleted)
+        return Counts(self._sql.execute(self._insert(schema) + missing), updated, deleted)
 
     def _insert(self, schema: pa.Schema) -> str:
         values = ", ".join(self._cast("s", field.name) for field in schema)

@@ -24,8 +24,8 @@ from import_platform.io.lake import Lake
 from import_platform.io.parquet import conform, read_batches
 
 BATCH_BYTES = 4 << 20
-HASH_BYTES = 24
-"""A row's hash, and two copies of it while they are put together and sorted."""
+HASH_BYTES = 8
+"""Of a row's hash; they are sorted in place."""
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -90,16 +90,25 @@ class LakeChanges:
 
     def known(self, files: Files, key: Sequence[str]) -> tuple[Hashes | None, Hashes | None]:
         """Hashes of the rows that went, and of the keys that came; both None where they outgrow their share."""
-        footers = 0 if not files.went else self._rows_in(files.went)
+        went = self._rows_in(files.went)
         came = sum(self._sizes[path] for path in files.came)
-        if (footers + came) * HASH_BYTES > self._merge_bytes:
+        if (went + came) * HASH_BYTES > self._merge_bytes:
             return None, None
-        rows = [_hashes(batch) for batch in self._batches(files.went, self.snapshot.schema)]
-        keys = [_hashes(batch) for batch in self._batches(files.came, self.key_schema(key))]
-        return _united(rows), _united(keys)
+        rows = self._sorted_hashes(files.went, self.snapshot.schema, went)
+        return rows, self._sorted_hashes(files.came, self.key_schema(key), came)
 
     def key_schema(self, key: Sequence[str]) -> pa.Schema:
         return pa.schema([self.snapshot.schema.field(name) for name in key])
+
+    def _sorted_hashes(self, paths: Sequence[str], schema: pa.Schema, count: int) -> Hashes:
+        """Of `count` rows, which is what the footers say."""
+        hashes = np.empty(count, np.uint64)
+        at = 0
+        for batch in self._batches(paths, schema):
+            hashes[at : at + batch.num_rows] = _hashes(batch)
+            at += batch.num_rows
+        hashes.sort()
+        return hashes
 
     def _rows_in(self, paths: Sequence[str]) -> int:
         total = 0
@@ -120,10 +129,6 @@ class LakeChanges:
                 raise StoreUnavailable(
                     "a file of the table went away while it was read", path=path, remedy="Publish again."
                 ) from None
-
-
-def _united(found: Sequence[Hashes]) -> Hashes:
-    return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
 
 
 def _among(hashes: Hashes, known: Hashes) -> npt.NDArray[np.bool_]:

@@ -141,12 +141,7 @@ class _TableToPostgres:
 
     def _create(self) -> None:
         self._target.create(self._schema, self._table.to.types)
-        rows = self._batches(self._table.changes.rows(self._table.changes.whole()))
-        if self._target.fits(self._schema):
-            counts = Counts(self._target.fill(self._schema, rows))
-        else:
-            self._target.stage(STAGING, self._schema, rows)
-            counts = self._target.swap(self._schema)
+        counts = self._swapped()
         if self._table.key:
             self._target.add_key(self._table.key)
         self._count("create", counts)
@@ -160,10 +155,10 @@ class _TableToPostgres:
         if files is not None and key:
             self._merge(files)
             return
-        self._target.stage(STAGING, self._schema, self._batches(changes.rows(changes.whole())))
         if not self._target.is_referenced():
-            self._count("swap", self._target.swap(self._schema))
+            self._count("swap", self._swapped())
         elif key:
+            self._target.stage(STAGING, self._schema, self._batches(changes.rows(changes.whole())))
             self._count("merge", self._target.merge(self._schema, key, is_whole=True))
         else:
             raise ConfigError(
@@ -171,6 +166,13 @@ class _TableToPostgres:
                 target=self._table.report.target,
                 remedy="Declare the table's primary_key, or drop the foreign key.",
             )
+
+    def _swapped(self) -> Counts:
+        rows = self._batches(self._table.changes.rows(self._table.changes.whole()))
+        if self._target.fits(self._schema):
+            return self._target.fill(self._schema, rows)
+        self._target.stage(STAGING, self._schema, rows)
+        return self._target.swap(self._schema)
 
     def _merge(self, files: Files) -> None:
         changes, key = self._table.changes, self._table.key

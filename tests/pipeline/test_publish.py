@@ -127,6 +127,23 @@ def test_a_swap_replaces_every_row_and_keeps_views_grants_and_indexes(synced, po
         postgres.execute("drop owned by reader_of_swap", "drop role reader_of_swap")
 
 
+def test_a_swap_minds_the_rules_that_stand_on_the_target(synced, postgres):
+    """COPY passes rules by, and is refused where row security is forced."""
+    table = synced(rows(range(30)), mode=SyncMode.FULL_REFRESH)
+    table.sync()
+    to = ToPostgres("WAREHOUSE", mode=PublishMode.SWAP)
+    publish(table, postgres, to)
+    postgres.execute("create table seen (id bigint)",
+                     "create rule seen as on insert to t do also insert into seen values (new.id)",
+                     "alter table t force row level security", "alter table t enable row level security",
+                     "create policy everything on t using (true) with check (true)")  # fmt: skip
+    table.sync(rows(range(20, 45)))
+    report = publish(table, postgres, to)
+    assert (report.how, report.rows_deleted, report.rows_inserted) == ("swap", 30, 25)
+    assert matches(table, postgres)
+    assert postgres.rows("select count(*), min(id), max(id) from seen") == [(25, 20, 44)]
+
+
 INT16 = pa.int16()
 
 
