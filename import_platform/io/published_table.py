@@ -134,7 +134,7 @@ class PublishedTable:
         return [*(f"column {name} added" for name in added), *(f"column {name} widened" for name in widened)]
 
     def fits(self, schema: pa.Schema) -> bool:
-        """Whether rows of these types can be copied straight into the table: no cast, and nothing that COPY passes by."""
+        """Whether rows of these types can be copied straight into it: no cast, and nothing that COPY passes by."""
         if any(self._types.get(field.name) != sql_type(field.type) for field in schema):
             return False
         found = self._sql.rows(
