@@ -13,6 +13,9 @@ from import_platform.core.table import PARTITION_COLUMN
 from import_platform.resources.connection import foreign_templates
 from import_platform.sources.rest.columns import column_type
 
+URL_IN_FLIGHT = 4
+"""An endpoint is made to be asked by several; a function may not be, so it says so itself."""
+IN_FLIGHT_MAX = 16
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _PLACE = re.compile(r"(?<!\{)\{([^{}]+)\}(?!\})")
 _CALL = ("function", "url", "method", "params", "headers", "answers")
@@ -71,6 +74,9 @@ class EnrichYaml(YamlModel):
     rate_limit: Annotated[
         RateYaml | None, WithJsonSchema(RateYaml.model_json_schema() | {"type": ["object", "null"]})
     ] = None
+    in_flight: Annotated[int, Field(strict=True, ge=1, le=IN_FLIGHT_MAX)] | None = Field(
+        None, description="requests or calls at a time; left out: 4 of a url, 1 of a function"
+    )
     retries: Annotated[int, Field(strict=True, ge=0, le=20)] = 4
     timeout: Annotated[float, Field(gt=0)] = Field(30.0, description="seconds of one request or call")
 
@@ -136,6 +142,7 @@ class EnrichYaml(YamlModel):
             rate=(self.rate_limit.requests, self.rate_limit.per_seconds) if self.rate_limit else None,
             retries=self.retries,
             timeout_seconds=self.timeout,
+            in_flight=self.in_flight or (URL_IN_FLIGHT if self.function is None else 1),
         )
 
 

@@ -52,7 +52,7 @@ class Enrichment:
 
     `call` is what YAML says of it, with secrets once they are resolved. Rows with equal values of `key` get one
     answer, which is remembered below `cache_id`; it changes with anything that could change the answers. `rate` is
-    requests per seconds, `retries` counts those after the first try.
+    requests per seconds, `retries` counts those after the first try, `in_flight` the batches asked for at a time.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Enrichment:
     rate: tuple[float, float] | None = None
     retries: int = 4
     timeout_seconds: float = 30.0
+    in_flight: int = 1
 
     @property
     def status(self) -> str:

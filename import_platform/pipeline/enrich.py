@@ -6,63 +6,17 @@ row without an answer is stored all the same, with the reason; it is asked for a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
 
 from import_platform.core.enriched_rows import Distinct, distinct, filled
-from import_platform.core.enrichment import Answer, Blame, Enrichment, Refusal, enriched_schema
+from import_platform.core.enrichment import Answer, Enrichment, Refusal, enriched_schema
 from import_platform.io.enrichment_cache import EnrichmentCache
+from import_platform.pipeline.asking import Asking
 from import_platform.pipeline.context import OpenTable
-from import_platform.sources.enrichment.caller import Caller, open_caller
-from import_platform.sources.enrichment.shape import shaped
-
-STRAIN: Mapping[Blame, int] = {Blame.ROWS: 1, Blame.CALL: 7, Blame.OWNER: 21}
-STRAIN_MAX = 21
-"""Nobody is asked any more in this run after one refusal that its owner has to mend, three batches in a row that were
-not answered, or 21 single rows."""
-
-
-class Asking:
-    """One enrichment asked for rows. A batch that is refused for its rows is halved until the row is found that is to
-    blame. Mutable: it counts what it was told."""
-
-    def __init__(self, enrichment: Enrichment, caller: Caller) -> None:
-        self._enrichment = enrichment
-        self._caller = caller
-        self._strain = 0
-        self._given_up: Refusal | None = None
-        self.answered = self.failed = 0
-
-    @property
-    def given_up(self) -> str:
-        """Why nobody is asked any more in this run; empty while somebody is."""
-        return self._given_up.sentence if self._given_up is not None else ""
-
-    def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
-        """One per row. Raises Interrupted: stopped on request."""
-        found = self._asked(rows)
-        failed = sum(isinstance(answer, Refusal) for answer in found)
-        self.failed += failed
-        self.answered += len(found) - failed
-        return found
-
-    def _asked(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
-        if self._given_up is not None:
-            return [self._given_up] * len(rows)
-        found = self._caller.ask(rows)
-        if not isinstance(found, Refusal):
-            self._strain = 0
-            return shaped(found, self._enrichment.outputs)
-        if found.blame is Blame.ROWS and len(rows) > 1:
-            half = len(rows) // 2
-            return [*self._asked(rows[:half]), *self._asked(rows[half:])]
-        self._strain += STRAIN[found.blame]
-        if self._strain >= STRAIN_MAX:
-            self._given_up = Refusal(f"not asked, after: {found.sentence}", found.blame)
-        return [found] * len(rows)
 
 
 class _Each:
@@ -72,8 +26,7 @@ class _Each:
         folder = table.context.lake.staging_path(table.spec.source, table.spec.name)
         self.enrichment = enrichment
         self.cache = EnrichmentCache(table.store, folder, enrichment)
-        self.caller = open_caller(enrichment, stop)
-        self.asking = Asking(enrichment, self.caller)
+        self.asking = Asking(enrichment, stop)
         self.remembered = 0
 
     def columns(self, rows: pa.RecordBatch) -> list[pa.Array]:
@@ -84,16 +37,22 @@ class _Each:
         return filled(self.enrichment, found, answers)
 
     def _ask(self, rows: pa.RecordBatch, found: Distinct, answers: dict[bytes, Answer]) -> None:
-        """Adds the answers that are not there. Memory: one batch of rows as Python values."""
+        """Adds the answers that are not there. Memory: as many batches as are asked at a time, as Python values."""
         open_ = [place for place, digest in enumerate(found.digests) if digest not in answers]
         asked = rows.select([name for name in self.enrichment.inputs if name in rows.schema.names])
-        for start in range(0, len(open_), self.enrichment.batch_rows):
-            places = open_[start : start + self.enrichment.batch_rows]
-            batch = asked.take(pa.array([found.rows[place] for place in places])).to_pylist()
-            for place, answer in zip(places, self.asking.answers(batch), strict=True):
-                answers[found.digests[place]] = answer
+        size = self.enrichment.batch_rows
+
+        def batches() -> Iterator[tuple[list[bytes], list[dict[str, Any]]]]:
+            for start in range(0, len(open_), size):
+                places = open_[start : start + size]
+                batch = asked.take(pa.array([found.rows[place] for place in places])).to_pylist()
+                yield [found.digests[place] for place in places], batch
+
+        for digests, told in self.asking.answers(batches()):
+            for digest, answer in zip(digests, told, strict=True):
+                answers[digest] = answer
                 if not isinstance(answer, Refusal):
-                    self.cache.put(found.digests[place], answer)
+                    self.cache.put(digest, answer)
             if self.cache.is_due:
                 self.cache.save()
 
@@ -123,7 +82,7 @@ class Enriching:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for each in self._each:
-            each.caller.close()
+            each.asking.close()
             each.cache.save()
             if each.asking.answered or each.asking.failed:
                 self._table.context.observer.note(self._table.id, each.told(self._table.id))

@@ -29,16 +29,24 @@ def test_everything_written_is_taken():
         rate_limit={"requests": 5, "per_seconds": 2},
         retries=1,
         timeout=3,
+        in_flight=8,
     )
     outputs = (Output("lat", pa.float64(), ("lat",)), Output("town", pa.string(), ("place", "0", "name")))
     call = {**URL, "headers": {"Authorization": "Bearer {{ env.GEO_TOKEN }}"}, "answers": "results"}
-    same = Enrichment("geo", ("address", "city"), ("address",), outputs, found.cache_id, call, 50, (5.0, 2.0), 1, 3.0)
+    same = Enrichment(
+        "geo", ("address", "city"), ("address",), outputs, found.cache_id, call, 50, (5.0, 2.0), 1, 3.0, 8
+    )
     assert found == same
     assert found.schema.names == ["lat", "town", "geo_status", "geo_error"]
 
 
 def test_the_key_is_what_is_sent_unless_it_is_named():
     assert _enrich(**URL).key == ("address",)
+
+
+def test_an_endpoint_is_asked_four_times_at_once_and_a_function_once():
+    assert (_enrich(**URL).in_flight, _enrich(function="geo:locate").in_flight) == (4, 1)
+    assert _enrich(function="geo:locate", in_flight=3).in_flight == 3
 
 
 def test_answers_outlive_another_token_and_nothing_else():
@@ -65,6 +73,9 @@ def test_answers_outlive_another_token_and_nothing_else():
         ({**URL, "output": {"geo_status": "text"}}, "there already"),
         ({**URL, "output": {}}, "at least 1"),
         ({**URL, "batch_rows": 0}, "greater than or equal to 1"),
+        ({**URL, "in_flight": 0}, "greater than or equal to 1"),
+        ({**URL, "in_flight": 17}, "less than or equal to 16"),
+        ({**URL, "in_flight": 2.5}, "valid integer"),
         ({**URL, "timeout": 0}, "greater than 0"),
         ({**URL, "rate_limit": {"requests": 0}}, "greater than 0"),
     ],

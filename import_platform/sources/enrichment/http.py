@@ -31,7 +31,10 @@ _NOT_FOUND = frozenset({404, 410})
 
 
 class HttpCaller:
-    """Memory: one answer of at most 32 MiB. Secrets are hidden wherever the session tells of a request."""
+    """One of `in_flight` callers. Memory: one answer, of at most 32 MiB among them all.
+
+    Secrets are hidden wherever the session tells of a request.
+    """
 
     def __init__(self, enrichment: Enrichment, patience: Patience) -> None:
         call = enrichment.call
@@ -57,7 +60,7 @@ class HttpCaller:
             patience=patience,
             bucket=bucket_of(enrichment, root),
             secrets=Secrets(words),
-            body_bytes_max=ANSWER_BYTES_MAX,
+            body_bytes_max=ANSWER_BYTES_MAX // enrichment.in_flight,
         )
         self._patience = patience
 
