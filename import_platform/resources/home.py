@@ -10,6 +10,7 @@ import yaml
 from dagster._core.instance.ref import InstanceRef
 
 from import_platform.errors import ConfigError
+from import_platform.resources.event_log import kept_open
 
 DAGSTER_YAML = """\
 # Written once by import-platform; yours to edit. Reference: https://docs.dagster.io/deployment/oss/dagster-yaml
@@ -86,7 +87,7 @@ def open_instance(home: Path, *, keep_output: bool = True) -> dg.DagsterInstance
     prepare_home(home)
     try:
         overrides = {} if keep_output else _NO_OUTPUT
-        return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+        return dg.DagsterInstance.from_ref(kept_open(InstanceRef.from_dir(str(home), overrides=overrides)))
     except (dg.DagsterError, yaml.YAMLError) as error:
         raise ConfigError(
             "the Dagster home cannot be opened",
