@@ -36,7 +36,8 @@ def defs() -> dg.Definitions:
 
 
 def build_definitions(catalog: Catalog, *, strict: bool) -> dg.Definitions:
-    """The definitions of all usable sources; broken ones are logged, and listed in the metadata `broken_sources`.
+    """The definitions of all usable sources and groupings; broken ones are logged, and listed in the metadata
+    `broken_sources`.
 
     Raises:
         SystemExit: `strict` (the commands that validate) and a source is broken, after saying why, because an exception
@@ -58,6 +59,7 @@ def build_definitions(catalog: Catalog, *, strict: bool) -> dg.Definitions:
             metadata={"broken_sources": dg.MetadataValue.json(_as_json(catalog.broken))},
         ),
         *parts,
+        *(grouping.definitions() for grouping in catalog.groupings),
         dg.Definitions(sensors=_sensors(catalog.sources, parts)),
         _dbt_models(),
     )

@@ -17,6 +17,7 @@ from docs.generate.pages import with_includes
 from import_platform import errors
 from import_platform.cli.app import app
 from import_platform.components.declaration import SourceYaml
+from import_platform.components.grouping_yaml import GroupingYaml
 from import_platform.components.yaml_model import LabelledYaml
 from import_platform.sources.registry import KINDS, Kind
 
@@ -68,6 +69,10 @@ def declaration() -> str:
             for inner, field in entry["properties"].items()
             if "properties" in field
         ]
+    parts.append(
+        "## Grouping\n\nThe `attributes` of a file whose `type` is `import_platform.components.Grouping`; "
+        "see [Grouping](../group.md).\n\n" + _fields(GroupingYaml.model_json_schema())
+    )
     parts.append("## connection\n\n" + "\n".join(_kind(name, kind) for name, kind in sorted(KINDS.items())))
     return "\n".join(parts)
 

@@ -9,6 +9,7 @@ import typer
 
 from import_platform import __version__
 from import_platform.cli.dbt_command import dbt_sources
+from import_platform.cli.group_command import group
 from import_platform.cli.incidents_command import incidents
 from import_platform.cli.publish_command import publish
 from import_platform.cli.terminal import terminal
@@ -273,30 +274,7 @@ def status(
             command.run(screen, selection)
 
 
-@app.command()
-def group(
-    context: typer.Context,
-    pattern: Annotated[str, typer.Argument(metavar="GLOB", help="Parquet files in order; quoted; s3:// too.")],
-    *,
-    by: Annotated[str, typer.Option(metavar="COLUMNS", help="The key: one row per key comes out.")],
-    out: Annotated[str, typer.Option(metavar="FOLDER", help="Where Parquet files of groups go; s3:// too.")],
-    order_by: Annotated[str, typer.Option(metavar="COLUMNS", help="The order within a key, verified row by row.")] = "",
-    columns: Annotated[str, typer.Option(metavar="COLUMNS", help="What becomes lists; everything but the key.")] = "",
-    split: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=SHARE", help="Keys by hash into folders; may be repeated.")
-    ] = None,
-    sort: Annotated[bool, typer.Option("--sort", metavar="", help="Sort on disk first.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Empty the folder first.")] = False,
-    json_lines: Json = False,
-) -> None:
-    """Group ordered Parquet files: one row per key with lists, streamed, never held, resumed after a kill."""
-    with terminal(context, is_json=json_lines) as screen:
-        from import_platform.cli import group as command
-
-        asked = command.Asked(pattern, by, order_by, out, columns, split or (), sort, overwrite)
-        command.run(screen, asked)
-
-
+app.command()(group)
 app.command()(publish)
 
 

@@ -1,4 +1,4 @@
-"""`group 'GLOB' --by a --order-by t --out FOLDER`: ordered rows of Parquet files as one row per key with lists."""
+"""`group NAME` makes a declared grouping, `group 'GLOB' --by a --order-by t --out FOLDER` one of any Parquet files."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from dataclasses import dataclass
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from import_platform.cli.progress import observing
+from import_platform.cli.summary import leave
 from import_platform.cli.terminal import Terminal
+from import_platform.components.loading import load_sources
 from import_platform.core.budget import format_bytes
+from import_platform.core.grouping import DeclaredGrouping, GroupReport, order_problem, shares_problem
 from import_platform.core.groups import GroupBy
+from import_platform.core.report import Status
 from import_platform.errors import ConfigError
 from import_platform.io.external_sort import sorted_files
 from import_platform.io.memory import MemoryWatch, tame_allocators
 from import_platform.io.parquet_files import ParquetFiles, find
 from import_platform.io.scratch import scratch_folder
 from import_platform.io.store import Store
+from import_platform.jobs.group_launch import launch_group
 from import_platform.pipeline.check_order import check_columns
 from import_platform.pipeline.group_ordered import GroupedFiles, Output, emptied, group_ordered
 from import_platform.resources.memory import memory_budget
@@ -41,6 +47,13 @@ class Asked:
 
 def run(screen: Terminal, asked: Asked) -> None:
     """Raises ConfigError for bad usage, OutOfOrder and MemoryBudgetExceeded as `group_ordered`; what is done stays."""
+    if not (asked.by or asked.out):
+        _declared(screen, asked)
+        return
+    if not (asked.by and asked.out):
+        raise ConfigError(
+            "files are grouped by --by into --out", remedy="Give both, or neither to make a declared grouping."
+        )
     tame_allocators()
     files = find(asked.pattern)
     grouping = _grouping(asked, files.schema(files.names[0]).names)
@@ -49,6 +62,7 @@ def run(screen: Terminal, asked: Asked) -> None:
     output = Output(Store(asked.out), _shares(asked.shares))
     if asked.overwrite:
         emptied(output)
+    report = GroupReport(asked.pattern, Status.DONE, out=asked.out)
     began = time.monotonic()
     with MemoryWatch(budget.total_bytes) as watch:
         if asked.sort:
@@ -57,7 +71,27 @@ def run(screen: Terminal, asked: Asked) -> None:
                 done = _group(screen, ordered, grouping, output, watch)
         else:
             done = _group(screen, files, grouping, output, watch)
-    _tell(screen, asked, done, time.monotonic() - began, watch.peak_bytes)
+    report.rows_read, report.groups, report.files, report.spans_resumed = (
+        done.rows,
+        done.groups,
+        done.parts,
+        done.resumed,
+    )
+    report.seconds, report.peak_memory_bytes = round(time.monotonic() - began, 3), watch.peak_bytes
+    _tell(screen, report)
+
+
+def _declared(screen: Terminal, asked: Asked) -> None:
+    """Through Dagster, so that the UI shows run and log."""
+    if asked != Asked(asked.pattern, "", "", ""):
+        raise ConfigError(
+            "a declared grouping takes no options", remedy="Write them into its defs.yaml, or give --by and --out."
+        )
+    grouping = load_sources().grouping(asked.pattern)
+    with observing(screen.err) as observer:
+        report = launch_group(grouping.name, grouping.definitions(), grouping.key, observer)
+    _tell(screen, report)
+    leave(screen, [report], interrupted=False)
 
 
 def _group(
@@ -78,22 +112,15 @@ def _bar(screen: Terminal, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _grouping(asked: Asked, columns: Sequence[str]) -> GroupBy:
-    by, order_by = _names(asked.by), _names(asked.order_by)
-    ordered = [*by, *order_by]
-    if not by or len(set(ordered)) < len(ordered):
+    by, order_by, chosen = _names(asked.by), _names(asked.order_by), _names(asked.columns)
+    problem = order_problem(by, order_by, chosen)
+    if problem:
         raise ConfigError(
-            "--by and --order-by need the columns of the order, each once",
-            found=ordered,
-            remedy="Write --by address --order-by measured_at with names of columns.",
+            problem,
+            found=[*by, *order_by, *chosen],
+            remedy="Write --by address --order-by measured_at with names of columns, and no key under --columns.",
         )
-    lists = _names(asked.columns) or tuple(name for name in columns if name not in by)
-    if set(lists) & set(by):
-        raise ConfigError(
-            "a column of the key cannot become a list too",
-            found=sorted(set(lists) & set(by)),
-            remedy="Leave it out of --columns.",
-        )
-    return GroupBy(by, order_by, lists)
+    return DeclaredGrouping("", asked.out, by, order_by, chosen or None).group_by(columns)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -101,42 +128,39 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _shares(texts: Sequence[str]) -> dict[str, float]:
-    shares: dict[str, float] = {}
+    shares: list[tuple[str, float]] = []
     for text in texts:
         name, _, share = text.partition("=")
-        try:
-            shares[name] = float(share)
-        except ValueError:
-            shares[name] = -1.0
-        if not _NAME.fullmatch(name) or not 0 < shares[name] <= 1:
+        if not _NAME.fullmatch(name) or not _NUMBER.fullmatch(share):
             raise ConfigError("--split is not a name and a share", found=text, remedy="Write --split train=0.8.")
-    if sum(shares.values()) > 1 + 1e-9 or len(shares) < len(texts):
+        shares.append((name, float(share)))
+    problem = shares_problem(shares)
+    if problem:
         raise ConfigError(
-            "the shares of --split are more than everything, or one stands there twice",
+            problem,
             found=list(texts),
-            remedy="Let them add up to 1, or less to leave some keys out.",
+            remedy="Let them add up to 1, or less to leave some keys out, --split train=0.8.",
         )
-    return shares
+    return dict(shares)
 
 
-def _tell(screen: Terminal, asked: Asked, done: GroupedFiles, seconds: float, peak_bytes: int) -> None:
-    told = {
-        "out": asked.out,
-        "rows": done.rows,
-        "groups": done.groups,
-        "files": done.parts,
-        "spans_resumed": done.resumed,
-        "seconds": round(seconds, 3),
-        "peak_memory_bytes": peak_bytes,
-    }
+def _tell(screen: Terminal, report: GroupReport) -> None:
     if screen.is_json:
-        screen.emit(told)
+        screen.emit(report.as_json())
         return
-    resumed = f", {done.resumed} spans were done before" if done.resumed else ""
+    if report.status is Status.FAILED:
+        screen.fail(f"{report.table}: {report.error}")
+        return
+    if report.status is Status.UNCHANGED:
+        screen.out.print(f"{report.table} is up to date: {report.groups:,} groups of {report.rows_read:,} rows")
+        return
+    resumed = f", {report.spans_resumed} spans were done before" if report.spans_resumed else ""
     screen.out.print(
-        f"{done.rows:,} rows in {done.groups:,} groups, {done.parts} files in {asked.out}{resumed}; {seconds:.1f} s "
-        f"({done.rows / max(seconds, 1e-9):,.0f} rows/s), peak memory {format_bytes(peak_bytes)}"
+        f"{report.rows_read:,} rows in {report.groups:,} groups, {report.files} files in {report.out}{resumed}; "
+        f"{report.seconds:.1f} s ({report.rows_read / max(report.seconds, 1e-9):,.0f} rows/s), "
+        f"peak memory {format_bytes(report.peak_memory_bytes)}"
     )
 
 
+_NUMBER = re.compile(r"[0-9]*\.?[0-9]+")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")

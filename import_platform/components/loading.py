@@ -14,22 +14,26 @@ from dagster_shared.yaml_utils import parse_yamls_with_source_position
 from dagster_shared.yaml_utils.source_position import SourcePositionTree
 from pydantic import ValidationError
 
-from import_platform.components.declaration import NAME_PATTERN, SourceYaml
+from import_platform.components.declaration import NAME_PATTERN
 from import_platform.components.external_source import ExternalSource
+from import_platform.components.grouping import Grouping
 from import_platform.components.origin import Origin
 from import_platform.components.problems import Location, Problem, closest, dotted, sentences, shown
 from import_platform.errors import ConfigError
 from import_platform.resources.project import defs_folders
 
-COMPONENT_TYPE = "import_platform.components.ExternalSource"
+SOURCE_TYPE = "import_platform.components.ExternalSource"
+GROUPING_TYPE = "import_platform.components.Grouping"
 FILE_NAMES = ("defs.yaml", "defs.yml")
 FILE_KEYS = ("attributes", "requirements", "type")
+
+Declared = ExternalSource | Grouping
 
 
 @dataclass(frozen=True)
 class BrokenSource:
-    """A file that declares no usable source, and why. `name` is the declared name where it could be read, else
-    the folder's.
+    """A file that declares no usable source or grouping, and why. `name` is the declared name where it could be read,
+    else the folder's.
     """
 
     name: str
@@ -46,10 +50,11 @@ class BrokenSource:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Every declared source, usable and broken, in the order of their files."""
+    """Every declared source and grouping, usable and broken, in the order of their files."""
 
     sources: tuple[ExternalSource, ...]
     broken: tuple[BrokenSource, ...]
+    groupings: tuple[Grouping, ...] = ()
 
     def source(self, name: str) -> ExternalSource:
         """Raises ConfigError: the source is broken (says why) or unknown (names the closest)."""
@@ -65,12 +70,26 @@ class Catalog:
             remedy=f"Declared sources: {', '.join(names) or 'none'}.",
         )
 
+    def grouping(self, name: str) -> Grouping:
+        """Raises ConfigError: the grouping is broken (says why) or unknown (names the closest)."""
+        for grouping in self.groupings:
+            if grouping.name == name:
+                return grouping
+        for broken in self.broken:
+            if broken.name == name:
+                raise broken.error
+        names = sorted(grouping.name for grouping in self.groupings)
+        raise ConfigError(
+            f"there is no grouping {shown(name)}{closest(name, names)}",
+            remedy=f"Declared groupings: {', '.join(names) or 'none'}; files need --by and --out.",
+        )
+
 
 def load_sources(folders: Sequence[Path] | None = None) -> Catalog:
     """The sources under `folders` (default: IMPORT_PLATFORM_DEFS, else the built-in ones). Never raises for a
     broken file.
     """
-    found: list[ExternalSource] = []
+    found: list[Declared] = []
     broken: list[BrokenSource] = []
     for folder in defs_folders() if folders is None else folders:
         if not folder.is_dir():
@@ -78,14 +97,15 @@ def load_sources(folders: Sequence[Path] | None = None) -> Catalog:
             continue
         for path in _files(folder):
             for loaded in _load_file(path):
-                twin = next((s for s in found if isinstance(loaded, ExternalSource) and s.name == loaded.name), None)
+                twin = next((each for each in found if type(each) is type(loaded) and each.name == loaded.name), None)
                 if isinstance(loaded, BrokenSource):
                     broken.append(loaded)
                 elif twin is not None:
                     broken.append(_duplicate(loaded, twin))
                 else:
                     found.append(loaded)
-    return Catalog(tuple(found), tuple(broken))
+    sources = tuple(each for each in found if isinstance(each, ExternalSource))
+    return Catalog(sources, tuple(broken), tuple(each for each in found if isinstance(each, Grouping)))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -93,7 +113,7 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (child / name for name in FILE_NAMES if (child / name).is_file())
 
 
-def _load_file(path: Path) -> Iterator[ExternalSource | BrokenSource]:
+def _load_file(path: Path) -> Iterator[Declared | BrokenSource]:
     try:
         documents = parse_yamls_with_source_position(path.read_text(encoding="utf-8"), filename=str(path))
     except yaml.MarkedYAMLError as error:
@@ -115,18 +135,17 @@ def _yaml_reason(error: yaml.MarkedYAMLError) -> str:
     return words.split("'")[0].strip() if any(word in words for word in ("alias", "anchor", "tag")) else words
 
 
-def _load_document(path: Path, content: Any, positions: SourcePositionTree) -> ExternalSource | BrokenSource:
+def _load_document(path: Path, content: Any, positions: SourcePositionTree) -> Declared | BrokenSource:
     mistakes = list(_file_mistakes(content))
     if not mistakes:
+        kind: type[Declared] = Grouping if content["type"] == GROUPING_TYPE else ExternalSource
+        schema = kind.model()
         try:
-            model = SourceYaml.model_validate(content["attributes"])
+            model = schema.model_validate(content["attributes"])
         except ValidationError as error:
-            mistakes = [
-                (("attributes", *loc), text) for loc, text in sentences(error, SourceYaml, content["attributes"])
-            ]
+            mistakes = [(("attributes", *loc), text) for loc, text in sentences(error, schema, content["attributes"])]
         else:
-            source = ExternalSource.resolve_from_model(None, model)
-            return source.at(_origin(path, content, positions))
+            return kind.resolve_from_model(None, model).at(_origin(path, content, positions))
     problems = tuple(Problem(path, _line(positions, loc), dotted(loc), text) for loc, text in mistakes)
     return BrokenSource(_name(path, content), path, problems)
 
@@ -138,10 +157,11 @@ def _file_mistakes(content: Any) -> Iterator[tuple[Location, str]]:
     for key in content:
         if key not in FILE_KEYS:
             yield (key,), f"is not a key here{closest(str(key), FILE_KEYS)}; allowed: {', '.join(FILE_KEYS)}"
-    if content.get("type") != COMPONENT_TYPE:
-        yield ("type",), f"must be {COMPONENT_TYPE}; found {shown(content.get('type'))}"
+    if content.get("type") not in {SOURCE_TYPE, GROUPING_TYPE}:
+        yield ("type",), f"must be {SOURCE_TYPE} or {GROUPING_TYPE}; found {shown(content.get('type'))}"
     if not isinstance(content.get("attributes"), dict):
-        yield ("attributes",), f"must be a mapping with name and connection; found {shown(content.get('attributes'))}"
+        needed = "name, by and output" if content.get("type") == GROUPING_TYPE else "name and connection"
+        yield ("attributes",), f"must be a mapping with {needed}; found {shown(content.get('attributes'))}"
 
 
 def _name(path: Path, content: Any) -> str:
@@ -161,7 +181,7 @@ def _origin(path: Path, content: Any, positions: SourcePositionTree) -> Origin:
     return Origin(path, positions.position.start.line, lines)
 
 
-def _duplicate(source: ExternalSource, first: ExternalSource) -> BrokenSource:
+def _duplicate(source: Declared, first: Declared) -> BrokenSource:
     path, line = (source.origin.path, source.origin.line) if source.origin else (Path("defs.yaml"), 0)
     place = first.origin.path if first.origin else "another file"
     return BrokenSource(

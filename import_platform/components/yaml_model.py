@@ -101,17 +101,22 @@ class ChecksYaml(YamlModel):
 Checks = Annotated[ChecksYaml | None, WithJsonSchema(ChecksYaml.model_json_schema() | {"type": ["object", "null"]})]
 
 
-class LabelledYaml(YamlModel):
-    """What a source says of all its tables, and a table of itself."""
+class LabelsYaml(YamlModel):
+    """What an asset's page shows beside its figures."""
 
     description: Annotated[StrictStr, Field(min_length=1)] | None = Field(None, description="for the asset's page")
     group: Group | None = Field(None, description="asset group; the source's name when left out")
     owners: list[Owner] | None = Field(None, description="e-mail addresses or team:name")
     tags: Tags | None = Field(None, description="tags of the asset; a table's come beside the source's")
-    checks: Checks = None
 
     def labels(self) -> Labels:
         return Labels(tuple(self.owners or ()), dict(self.tags or {}), self.group, self.description)
+
+
+class LabelledYaml(LabelsYaml):
+    """What a source says of all its tables, and a table of itself."""
+
+    checks: Checks = None
 
     def check_settings(self) -> CheckSettings:
         return self.checks.settings() if self.checks is not None else CheckSettings()

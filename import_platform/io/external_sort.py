@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from import_platform.core.budget import MemoryBudget
-from import_platform.errors import ConfigError
+from import_platform.errors import ConfigError, Interrupted
 from import_platform.io.parquet_files import ParquetFiles
 
 BATCH_BYTES = 4 << 20
@@ -22,7 +23,13 @@ MEMORY_DIVISOR = 3
 
 @contextmanager
 def sorted_files(
-    files: ParquetFiles, columns: Sequence[str], order: Sequence[str], *, budget: MemoryBudget, scratch: Path
+    files: ParquetFiles,
+    columns: Sequence[str],
+    order: Sequence[str],
+    *,
+    budget: MemoryBudget,
+    scratch: Path,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[ParquetFiles]:
     """The same rows in order, in a file that lives as long as the block. Text is ordered by its bytes.
 
@@ -30,6 +37,7 @@ def sorted_files(
 
     Raises:
         ConfigError: the disk is full, or a file is not as the others.
+        Interrupted: stopped on request while rows were read; what was read is gone.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sort-", dir=scratch) as folder:
@@ -42,7 +50,8 @@ def sorted_files(
         }
         with closing(duckdb.connect(":memory:", config=config)) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.register("unsorted", _rows(files, columns))
+            cut = threading.Event()
+            connection.register("unsorted", _rows(files, columns, stop, cut))
             keys = ", ".join(_quoted(name) for name in order)
             try:
                 connection.execute(
@@ -55,16 +64,24 @@ def sorted_files(
                     scratch=str(scratch),
                     remedy="Give the scratch folder more room, or raise IMPORT_PLATFORM_MEMORY.",
                 ) from error
+        if cut.is_set():
+            raise Interrupted("stopped while the rows were sorted", remedy="The next run sorts again.")
         yield ParquetFiles((str(path),))
 
 
-def _rows(files: ParquetFiles, columns: Sequence[str]) -> pa.RecordBatchReader:
+def _rows(
+    files: ParquetFiles, columns: Sequence[str], stop: Callable[[], bool], cut: threading.Event
+) -> pa.RecordBatchReader:
+    """All rows, or where somebody wants a stop the first ones, and `cut` says so: an error here would be DuckDB's."""
     schema = files.schema(files.names[0])
     wanted = pa.schema([schema.field(name) for name in columns])
 
     def batches() -> Iterator[pa.RecordBatch]:
         for name in files.names:
             for _, batch in files.batches(name, limit_bytes=BATCH_BYTES):
+                if stop():
+                    cut.set()
+                    return
                 yield batch.select(list(columns)).cast(wanted)
 
     return pa.RecordBatchReader.from_batches(wanted, batches())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from import_platform.errors import ConfigError
+from import_platform.errors import ConfigError, StoreUnavailable
 from import_platform.io.store import Store
 
 CODED_BYTES = 4
@@ -38,6 +39,17 @@ class ParquetFiles:
     def footer(self, name: str) -> pq.FileMetaData:
         with self._opened(name) as file:
             return file.metadata
+
+    def marks(self) -> list[tuple[str, int, float]]:
+        """Name, size and time of change of each file. Raises StoreUnavailable where one is gone by now."""
+        if self.store is None:
+            return [(name, *_mark_on_disk(name)) for name in self.names]
+        paths = {_split(name)[1]: name for name in self.names}
+        folder = os.path.commonpath([path.rpartition("/")[0] for path in paths]) if paths else ""
+        found = {entry.path: entry for entry in self.store.entries(folder) if entry.path in paths}
+        if len(found) < len(paths):
+            raise _gone(min(set(paths.values()) - {paths[path] for path in found}))
+        return [(name, found[path].size_bytes, found[path].modified_at.timestamp()) for path, name in paths.items()]
 
     def batches(self, name: str, *, limit_bytes: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(position of the first row, batch) of all columns, in file order. A batch decodes to about `limit_bytes`, by
@@ -122,6 +134,18 @@ def _on_s3(pattern: str, env: Mapping[str, str] | None) -> ParquetFiles:
     folder = fixed.rpartition("/")[0]
     names = (entry.path for entry in store.entries(folder))
     return ParquetFiles(tuple(sorted(f"{bucket}/{name}" for name in names if fnmatch.fnmatchcase(name, path))), store)
+
+
+def _mark_on_disk(name: str) -> tuple[int, float]:
+    try:
+        stat = Path(name).stat()
+    except FileNotFoundError:
+        raise _gone(name) from None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _gone(name: str) -> StoreUnavailable:
+    return StoreUnavailable("a file is gone", file=name, remedy="Run it again.")
 
 
 def _split(address: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from import_platform.core.budget import MIB, MemoryBudget
 from import_platform.core.groups import GroupBy, OrderedGroups, shares_of
 from import_platform.core.ordering import Place
-from import_platform.errors import ConfigError
+from import_platform.errors import ConfigError, Interrupted
 from import_platform.io.memory import MemoryWatch
 from import_platform.io.parquet_files import ParquetFiles
 from import_platform.io.store import Store
@@ -84,20 +84,24 @@ def group_ordered(
     workers: int | None = None,
     span_bytes: int = SPAN_BYTES,
     on_rows: Callable[[int], None] = lambda rows: None,
+    stop: Callable[[], bool] = lambda: False,
+    replace: bool = False,
 ) -> GroupedFiles:
     """Reads every row once (and the key columns of one row group per span twice). Memory: WORKER_BYTES a worker and
-    twice the largest group; the workers are as many as the budget feeds, at most one a core.
+    twice the largest group; the workers are as many as the budget feeds, at most one a core. `replace` starts over
+    where the folder holds groups of something else.
 
     Raises:
         ConfigError: the output folder holds something else, or the files have not the columns (exit code 2).
         OutOfOrder, MemoryBudgetExceeded: see `OrderedGroups`; what is done stays done.
+        Interrupted: stopped on request; what is done stays done.
     """
     row_groups = _row_groups(files)
     spans = spans_of(row_groups, span_bytes)
-    done = _resumed(output, _manifest(row_groups, grouping, output, spans))
+    done = _resumed(output, _manifest(row_groups, grouping, output, spans), replace=replace)
     at_once = workers or max(1, min(os.cpu_count() or 1, budget.free_bytes // 2 // WORKER_BYTES))
     limit_bytes = max(budget.free_bytes - at_once * WORKER_BYTES, 2 * WORKER_BYTES) // (2 * at_once)
-    work = _Work(files, grouping, output, row_groups, limit_bytes, watch or MemoryWatch(), on_rows)
+    work = _Work(files, grouping, output, row_groups, limit_bytes, watch or MemoryWatch(), on_rows, stop)
     with ThreadPoolExecutor(at_once, thread_name_prefix="group") as pool:
         running = [pool.submit(work.run, number, span) for number, span in enumerate(spans) if number not in done]
         try:
@@ -128,6 +132,7 @@ class _Work:
     limit_bytes: int
     watch: MemoryWatch
     on_rows: Callable[[int], None]
+    stop: Callable[[], bool]
 
     def run(self, number: int, span: range) -> _Count:
         """One span into files of its own, which count once they are marked as done."""
@@ -144,6 +149,8 @@ class _Work:
         groups = OrderedGroups(self.grouping, limit_bytes=self.limit_bytes, after=self._row_before(span.start))
         for position in span:
             for at, batch in self._batches(self.row_groups[position]):
+                if self.stop():
+                    raise Interrupted("stopped before the end", remedy="The same again goes on from here.")
                 with self.watch.breathe():
                     yield from groups.add(Place(self.row_groups[position].file, at), batch)
                 count.rows += batch.num_rows
@@ -275,9 +282,18 @@ def _not_ours(output: Output) -> ConfigError:
     )
 
 
-def _resumed(output: Output, manifest: bytes) -> set[int]:
-    """Spans that are done. A folder that holds anything of another run is refused."""
+def total(output: Output) -> tuple[int, int]:
+    """Rows and groups of all spans that are done, whichever run did them."""
+    told = [json.loads(output.store.get(entry.path) or b"{}") for entry in output.store.entries(DONE)]
+    return sum(each.get("rows", 0) for each in told), sum(each.get("groups", 0) for each in told)
+
+
+def _resumed(output: Output, manifest: bytes, *, replace: bool) -> set[int]:
+    """Spans that are done. A folder that holds anything of another run is refused, or emptied to `replace` it."""
     found = output.store.get(MANIFEST)
+    if found is not None and found != manifest and replace:
+        emptied(output)
+        found = None
     if found == manifest:
         return {int(entry.path.rsplit("/", 1)[-1]) for entry in output.store.entries(DONE)}
     if found is not None or next(output.store.entries(""), None) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from import_platform.core.budget import MemoryBudget
 from import_platform.core.report import Status, SyncReport
@@ -11,10 +12,16 @@ from import_platform.errors import ImportPlatformError
 from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
 from import_platform.pipeline.relayout import Relayouted
 
+Report = TypeVar("Report", bound=SyncReport)
+
 
 def measured(table_id: str, budget: MemoryBudget, work: Callable[[SyncReport, MemoryWatch], None]) -> SyncReport:
     """The report that `work` filled in; also the `report` attribute of an ImportPlatformError that it raises."""
-    report = SyncReport(table=table_id)
+    return measured_as(SyncReport(table=table_id), budget, work)
+
+
+def measured_as(report: Report, budget: MemoryBudget, work: Callable[[Report, MemoryWatch], None]) -> Report:
+    """The same with a report of another kind."""
     started = time.monotonic()
     tame_allocators()
     with MemoryWatch(budget.total_bytes) as watch:

@@ -131,3 +131,14 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             sizes = StepSizes(lake, source, table, budget, run_id=run_id, memory=known)
             with Turns(shared_grants(settings.home, budget), budget, stop, sizes=sizes) as turns:
                 yield turns, budget
+
+    @contextmanager
+    def whole(self, *, stop: Callable[[], bool]) -> Iterator[MemoryBudget]:
+        """All of the memory, for work on no single table: others wait until the block ends. Raises Interrupted."""
+        settings = read_settings()
+        with (
+            shared_budget(self.memory or settings.memory) as budget,
+            Turns(shared_grants(settings.home, budget), budget, stop) as turns,
+        ):
+            turns.rewrite(budget.free_bytes)
+            yield budget

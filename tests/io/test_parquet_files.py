@@ -78,6 +78,10 @@ def test_files_on_s3_are_found_and_read(tmp_path):
         assert [batch.num_rows for _, batch in files.batches(path, limit_bytes=1000)] == [3]
         for pattern in (f"{bucket}/data", f"{bucket}/data/2025/*.parquet", bucket):
             assert find(pattern, env=environ).names == (path,)
+        [(name, size, _)] = files.marks()
+        assert (name, size) == (path, Path(local).stat().st_size)
+        other = write(tmp_path / "g.parquet", pa.table({"a": list(range(1000))}))
+        assert _put(other, path, environ).marks() != [(name, size, _)]
 
 
 def _put(local, address, environ):
