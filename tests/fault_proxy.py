@@ -48,6 +48,12 @@ class Request:
     def summary(self) -> tuple[str, str, int]:
         return self.method, self.path, len(self.body)
 
+    @property
+    def access_key(self) -> str:
+        """Whose it is; empty where it is not signed."""
+        signed = re.search(rb"Credential=([^/]+)/", self.head)
+        return signed[1].decode() if signed else ""
+
 
 @dataclass
 class Rule:
@@ -84,6 +90,7 @@ class _Server:
     rules: list[Rule] = field(default_factory=list)
     seen: list[tuple[str, str, int]] = field(default_factory=list)
     answered: list[tuple[str, str, int]] = field(default_factory=list)
+    access_keys: list[str] = field(default_factory=list)
 
     async def serve(self, client: StreamReader, to_client: StreamWriter) -> None:
         try:
@@ -102,6 +109,7 @@ class _Server:
             await to_client.drain()
             return True
         self.seen.append(request.summary)
+        self.access_keys.append(request.access_key)
         fault = next((Fault[rule.fault] for rule in self.rules if rule.takes(request)), None)
         if fault is Fault.CUT_REQUEST:
             return await self._cut(request)
@@ -129,7 +137,8 @@ class _Server:
         if request.path == RULES:
             self.rules = [Rule(**told) for told in json.loads(request.body)]
         met = [rule.met for rule in self.rules]
-        body = json.dumps({"met": met, "seen": self.seen, "answered": self.answered}).encode()
+        told = {"met": met, "seen": self.seen, "answered": self.answered, "access_keys": self.access_keys}
+        body = json.dumps(told).encode()
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
     async def _cut(self, request: Request) -> bool:
@@ -230,6 +239,10 @@ class FaultProxy:
     def answered_bytes(self, method: str, path: str = "") -> int:
         """Bytes of request bodies whose answers were sent."""
         return sum(size_bytes for _, _, size_bytes in _matching(self.told()["answered"], method, path))
+
+    def access_keys(self, after: int = 0) -> set[str]:
+        """Who asked, but for the first `after` requests."""
+        return set(self.told()["access_keys"][after:])
 
     def told(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"http://{HOST}:{self.port}{TOLD}") as answer:

@@ -37,6 +37,7 @@ from import_platform.errors import (
     StoreUnavailable,
 )
 from import_platform.io.commit_facts import run_facts
+from import_platform.io.delta_handle import DeltaHandle
 from import_platform.io.log_entries import add_entry, info_entry, remove_entry
 from import_platform.io.parquet import WrittenFile
 from import_platform.io.store import PATIENCE_SECONDS, REQUESTS, TRIES, Store
@@ -95,7 +96,7 @@ class DeltaLog:
         self._store = store
         self._path = path
         self.uri = f"{store.uri}/{path}"
-        self._table: DeltaTable | None = None
+        self._handle = DeltaHandle(store, self.uri)
 
     def snapshot(self) -> Snapshot | None:
         """The newest version; None when the table does not exist. Memory follows the number of files, not rows.
@@ -104,20 +105,13 @@ class DeltaLog:
             ConfigError: the table was made by someone else, or uses deletion vectors (import into another name).
         """
         try:
-            self._table = self._read(self._newest)
+            return _snapshot(self._read(self._handle.newest))
         except TableNotFoundError:
             return None
-        return _snapshot(self._table)
-
-    def _newest(self) -> DeltaTable:
-        if self._table is None:
-            return DeltaTable(self.uri, storage_options=self._store.storage_options)
-        self._table.update_incremental()
-        return self._table
 
     def committed_at(self) -> datetime:
         """When the version of the last snapshot was committed, 1970 where its log entry is gone. Reads that entry."""
-        table = self._table
+        table = self._read(self._handle.held)
         history = self._read(lambda: table.history(1)) if table is not None else []
         return datetime.fromtimestamp(history[0]["timestamp"] / 1000 if history else 0, UTC)
 
@@ -294,9 +288,10 @@ class DeltaLog:
         return table
 
     def _loaded(self, base: Snapshot) -> DeltaTable:
-        if self._table is None or self._table.version() != base.version:
+        table = self._read(self._handle.held)
+        if table is None or table.version() != base.version:
             raise InvariantBroken("a commit was planned on another snapshot than the loaded one", table=self.uri)
-        return self._table
+        return table
 
     def _check_files(self, commit: Commit) -> None:
         paths = [f"{self._path}/{file.path}" for file in commit.adds]
@@ -314,7 +309,7 @@ class DeltaLog:
 
     def dead_files(self, older_than: timedelta) -> set[str]:
         """Data files that no version younger than `older_than` names: expired tombstones and orphans."""
-        table, hours = self._table, int(older_than.total_seconds() // 3600)
+        table, hours = self._read(self._handle.held), int(older_than.total_seconds() // 3600)
         if table is None:
             return set()
         found = self._read(lambda: table.vacuum(hours, dry_run=True, enforce_retention_duration=False, full=True))

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
-from botocore.session import get_session  # type: ignore[import-untyped]
 
 from import_platform.errors import ConfigError
 from import_platform.io.store import Store
@@ -30,10 +29,18 @@ def load_extensions(connection: duckdb.DuckDBPyConnection, store: Store) -> None
     # From the wheels by path: INSTALL would go to the network.
     for name in ("delta",) if store.is_local else ("httpfs", "delta"):
         connection.execute(f"LOAD {literal(str(extension_path(name)))}")
+    give_keys(connection, store)
+
+
+def give_keys(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Tells DuckDB the lake's keys of now. Tell it again before later statements: it cannot renew keys that end.
+
+    Raises as `load_extensions`."""
     if store.is_local:
         return
+    options = store.storage_options
     try:
-        connection.execute(_secret_sql(store.uri, store.storage_options))
+        connection.execute(_secret_sql(store.uri, options))
     except duckdb.Error:
         # DuckDB quotes the statement, and with it the secret key, in its message: drop it.
         raise ConfigError(
@@ -64,19 +71,13 @@ def extension_path(name: str) -> Path:
 
 
 def _secret_sql(uri: str, options: Mapping[str, str]) -> str:
-    """DuckDB's own S3 secret; without keys in the environment those that botocore finds (profile, role, instance)."""
-    key, secret = options.get("AWS_ACCESS_KEY_ID"), options.get("AWS_SECRET_ACCESS_KEY")
-    token = options.get("AWS_SESSION_TOKEN")
-    if key is None:
-        found = get_session().get_credentials()
-        frozen = found.get_frozen_credentials() if found else None
-        key, secret, token = (frozen.access_key, frozen.secret_key, frozen.token) if frozen else (None, None, None)
+    """DuckDB's own S3 secret."""
     endpoint = options.get("AWS_ENDPOINT_URL", "")
     virtual_host = options.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() in ("true", "1")
     settings = {
-        "key_id": key,
-        "secret": secret,
-        "session_token": token,
+        "key_id": options.get("AWS_ACCESS_KEY_ID"),
+        "secret": options.get("AWS_SECRET_ACCESS_KEY"),
+        "session_token": options.get("AWS_SESSION_TOKEN"),
         "region": options.get("AWS_REGION"),
         "endpoint": endpoint.split("://")[-1].rstrip("/"),
         "url_style": "path" if endpoint and not virtual_host else None,

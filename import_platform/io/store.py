@@ -6,7 +6,6 @@ pretends to honour it.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
@@ -17,15 +16,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import obstore
 import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import LocalStore, S3Store
+from obstore.store import LocalStore
 
 from import_platform.errors import ConfigError, StoreUnavailable
 from import_platform.io.store_streams import Reader, Writer
+from import_platform.s3 import S3Access
 
 UPLOAD_PART_BYTES = 8 << 20
 UPLOAD_PARTS = 2
@@ -76,17 +76,15 @@ class Store:
     def __init__(self, uri: str, *, env: Mapping[str, str] | None = None) -> None:
         self.uri = uri.rstrip("/")
         self.is_local = "://" not in self.uri
-        self.storage_options: dict[str, str] = {}
+        self._access: S3Access | None = None
         if self.is_local:
             self._root = Path(self.uri).absolute()
             self.uri = str(self._root)
             self._make_root()
             self._store: Any = LocalStore(str(self._root), mkdir=True)
         elif self.uri.startswith("s3://"):
-            self.storage_options = s3_options(os.environ if env is None else env)
-            self._store = S3Store.from_url(
-                self.uri, config=cast(Any, _obstore_options(self.storage_options)), client_options={"allow_http": True}
-            )
+            self._access = S3Access(env)
+            self._store = self._access.bucket(self.uri)
         else:
             raise ConfigError(
                 "the lake is neither a folder nor an s3:// address",
@@ -96,6 +94,13 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """What deltalake is told; nothing of a local store. The keys are those of now: ask again rather than keep them.
+
+        Raises as `S3Access.keys`."""
+        return {} if self._access is None else self._access.storage_options()
 
     def _make_root(self) -> None:
         try:
@@ -278,6 +283,7 @@ class Store:
         try:
             yield
         except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
+            self._raise_for_keys()
             raise ConfigError(
                 "the lake refuses access",
                 lake=self.uri,
@@ -285,6 +291,7 @@ class Store:
                 remedy="Check the credentials and permissions of IMPORT_PLATFORM_LAKE.",
             ) from error
         except (BaseError, OSError) as error:
+            self._raise_for_keys()
             if "Permission denied" in str(error):
                 raise ConfigError(
                     "the lake cannot be written",
@@ -300,6 +307,11 @@ class Store:
                 reason=reason,
                 remedy="Check that it is reachable; the next run goes on.",
             ) from error
+
+    def _raise_for_keys(self) -> None:
+        """Where the keys are what failed: obstore hands on no more than a text."""
+        if self._access is not None and self._access.failure is not None:
+            raise self._access.failure from None
 
 
 class ReadOnce:
@@ -334,33 +346,3 @@ class ReadOnce:
 
 def _entry(meta: Mapping[str, Any]) -> Entry:
     return Entry(str(meta["path"]), int(meta["size"]), meta["last_modified"])
-
-
-def s3_options(env: Mapping[str, str]) -> dict[str, str]:
-    """The AWS_* variables as deltalake's storage options; a plain http endpoint is allowed when one is named."""
-    options = {name: value for name, value in env.items() if name.startswith("AWS_") and name in _S3_NAMES}
-    if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        options["AWS_ALLOW_HTTP"] = "true"
-    options.setdefault("AWS_REGION", env.get("AWS_DEFAULT_REGION", "us-east-1"))
-    return options
-
-
-_S3_NAMES = {
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_PROFILE",
-    "AWS_ALLOW_HTTP",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
-}
-
-
-def _obstore_options(options: Mapping[str, str]) -> dict[str, str]:
-    skipped = {"AWS_ALLOW_HTTP", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"}
-    return {name.lower(): value for name, value in options.items() if name not in skipped}

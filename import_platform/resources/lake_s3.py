@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from dagster_aws.s3 import S3Resource
 
-from import_platform.io.store import s3_options
+from import_platform.s3 import S3Access
 
 
 class LakeS3(S3Resource):
@@ -17,7 +16,7 @@ class LakeS3(S3Resource):
     """
 
     def get_client(self) -> Any:
-        options = s3_options(os.environ)
+        options = S3Access().settings
         given = {
             "endpoint_url": self.endpoint_url or options.get("AWS_ENDPOINT_URL"),
             "region_name": self.region_name or options["AWS_REGION"],

@@ -325,7 +325,7 @@ def test_a_store_that_fails_in_the_middle_of_a_commit_leaves_the_outcome_unknown
             log_table.create_write_transaction(*args, **kwargs)
             raise OSError("connection reset")
 
-    log_table, log._table = log._table, Broken()
+    log_table, log._handle._table = log._handle._table, Broken()
     with pytest.raises(CommitOutcomeUnknown):
         log.commit(snapshot, Commit([added], [], number=2))
     assert DeltaLog(local, PATH).snapshot().transaction == 2, "it had landed: that is why one looks before acting"

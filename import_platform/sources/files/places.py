@@ -1,10 +1,9 @@
-"""Where files lie: this machine's disk, or a bucket of S3 as the usual AWS_* variables reach it. See also `web`."""
+"""Where files lie: this machine's disk, or a bucket of S3 as boto3 would reach it. See also `web`."""
 
 from __future__ import annotations
 
 import fnmatch
 import glob
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import S3Store
 
-from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
+from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable, StoreUnavailable
+from import_platform.s3 import S3Access
 
 READ_BYTES = 1 << 20
 
@@ -50,7 +49,7 @@ class Place(Protocol):
 def place_of(pattern: str, *, env: Mapping[str, str] | None = None) -> Place:
     """Raises ConfigError for an address that is neither a path nor s3://."""
     if pattern.startswith("s3://"):
-        return _Bucket(pattern, os.environ if env is None else env)
+        return _Bucket(pattern, S3Access(env))
     if "://" in pattern:
         raise ConfigError(
             "the files are neither on this machine nor on S3 nor behind http(s)",
@@ -86,14 +85,11 @@ class _Disk:
 
 
 class _Bucket:
-    def __init__(self, pattern: str, env: Mapping[str, str]) -> None:
+    def __init__(self, pattern: str, access: S3Access) -> None:
         bucket, _, self._pattern = pattern.removeprefix("s3://").partition("/")
         self._bucket = f"s3://{bucket}"
-        config = {name.lower(): env[name] for name in _S3_NAMES if env.get(name)}
-        config.setdefault("aws_region", env.get("AWS_DEFAULT_REGION", "us-east-1"))
-        self._store: Any = S3Store.from_url(
-            self._bucket, config=cast("Any", config), client_options={"allow_http": True}
-        )
+        self._access = access
+        self._store: Any = access.bucket(self._bucket)
 
     def found(self) -> list[Found]:
         fixed = self._pattern[: min((self._pattern.find(s) for s in "*?[" if s in self._pattern), default=None)]
@@ -126,13 +122,23 @@ class _Bucket:
         try:
             yield
         except (PermissionDeniedError, UnauthenticatedError):
+            self._raise_for_keys()
             raise SourceRejected(
                 "the bucket refuses us", path=path, remedy="Check the AWS_* variables and the bucket's policy."
             ) from None
-        except BaseError as error:
+        except (BaseError, OSError) as error:  # OSError: what a reader raises whose store does not answer any more
+            self._raise_for_keys()
             raise SourceUnavailable(
                 "the bucket did not answer", path=path, said=type(error).__name__, remedy="Run the sync again."
             ) from None
+
+    def _raise_for_keys(self) -> None:
+        """Where the keys are what failed: obstore hands on no more than a text."""
+        failure = self._access.failure
+        if isinstance(failure, StoreUnavailable):
+            raise SourceUnavailable(failure.message, **failure.facts, remedy=failure.remedy) from None
+        if failure is not None:
+            raise failure from None
 
 
 class _Object:
@@ -175,14 +181,3 @@ def _refused(path: str, error: OSError) -> SourceRejected | SourceUnavailable:
     return SourceRejected(
         "a file may not be read", path=path, reason=error.strerror, remedy="Let this user read the file."
     )
-
-
-_S3_NAMES = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
-)
