@@ -27,7 +27,7 @@ from import_platform.pipeline.context import TableContext
 from import_platform.pipeline.drop import drop_table, finish_drop
 from import_platform.pipeline.inspect import TableStatus, table_status
 from import_platform.pipeline.repartition import read_record
-from import_platform.pipeline.sync import backfill_table, sync_table
+from import_platform.pipeline.sync import backfill_table, read_files_again, sync_table
 from import_platform.pipeline.table_checks import Findings, Wanted, find
 from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import EXPECTED_MEMORY, STOPPED, table_id
@@ -39,9 +39,9 @@ from import_platform.resources.session import UNLIMITED_SECONDS, Session, curren
 
 @dataclass(frozen=True)
 class Reading:
-    """What is asked of a step: the ranges of `keys` read again, or without keys a sync. `drop` deletes the table before
-    it. `wanted` is what its checks want to know. With `fan_out` its flush may be left to steps; `read_before` is what
-    reading took in a step before this one."""
+    """What is asked of a step: the ranges of `keys` or the `files` read again, or without them a sync. `drop` deletes
+    the table before it. `wanted` is what its checks want to know. With `fan_out` its flush may be left to steps;
+    `read_before` is what reading took in a step before this one."""
 
     keys: Sequence[str] = ()
     full_refresh: bool = False
@@ -49,6 +49,7 @@ class Reading:
     wanted: Wanted = field(default_factory=Wanted)
     fan_out: FanOut | None = None
     read_before: Mapping[str, Any] = field(default_factory=dict)
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ def _work(table: TableContext, reading: Reading) -> SyncReport:
     if finish_drop(table.lake, table.source_name, table.declared.name) or reading.drop:
         drop_table(table.lake, table.source_name, table.declared.name)
         table.observer.note(table.table_id, "deleted; it is read anew")
+    if reading.files:
+        return read_files_again(table, reading.files)
     if not reading.keys:
         report = sync_table(table, full_refresh=reading.full_refresh)
         return added(SyncReport(report.table, **reading.read_before), report) if reading.read_before else report

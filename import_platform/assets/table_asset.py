@@ -39,6 +39,7 @@ class TableConfig(dg.Config):
     """What one run may ask of a table."""
 
     full_refresh: bool = False
+    files: list[str] = Field([], description="Of a table of files: names or patterns of those to read again.")
     drop: bool = Field(False, description="Delete the table first, layout and columns included; then read it anew.")
 
 
@@ -83,7 +84,9 @@ def table_asset(config: SourceConfig, declared: DeclaredTable, dressing: Dressin
     def sync(
         context: dg.AssetExecutionContext, config: TableConfig, platform: PlatformResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class only
-        reading = Reading(asked_keys(context), config.full_refresh, config.drop, dressing.wanted)
+        reading = Reading(
+            asked_keys(context), config.full_refresh, config.drop, dressing.wanted, files=tuple(config.files)
+        )
         outcome = materialize_table(context, platform, source, declared, reading)
         return dg.MaterializeResult(asset_key=key, metadata=outcome.metadata, check_results=dressing.evaluate(outcome))
 

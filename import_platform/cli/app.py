@@ -118,12 +118,16 @@ def sync(  # noqa: PLR0917  options are keywords on a command line
 
 
 @app.command()
-def backfill(
+def backfill(  # noqa: PLR0917  options are keywords on a command line
     context: typer.Context,
     table: Annotated[str, typer.Argument(metavar="SOURCE/TABLE", help="One table.")],
     partition: Annotated[
         list[str] | None,
         typer.Option("--partition", metavar="KEY", help="A partition key as the asset page shows it; may be repeated."),
+    ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option("--file", metavar="NAME", help="A file that was read, as _file names it; '*' is any."),
     ] = None,
     only_missing: Annotated[
         bool,
@@ -131,11 +135,11 @@ def backfill(
     ] = False,
     json_lines: Json = False,
 ) -> None:
-    """Read partitions of a table again from the source and replace them in the lake."""
+    """Read partitions of a table again from the source, or files of it, and put their rows into the lake."""
     with terminal(context, is_json=json_lines) as screen:
         from import_platform.cli import sync as command
 
-        command.backfill(screen, table, partition or [], only_missing=only_missing)
+        command.backfill(screen, table, partition or [], files=file or [], only_missing=only_missing)
 
 
 @app.command()

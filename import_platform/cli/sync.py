@@ -60,19 +60,25 @@ def _confirm_drop(selection: Sequence[str], resync: Resync) -> None:
         raise ConfigError("nothing was deleted", remedy="Confirm it, or give --yes.")
 
 
-def backfill(screen: Terminal, table: str, keys: Sequence[str], *, only_missing: bool = False) -> None:
-    """Reads the rows of the named partitions again and puts them in place of those in the lake; with `only_missing`
-    asks for enrichments alone. Raises ConfigError for both or neither."""
-    if only_missing == bool(keys):
+def backfill(
+    screen: Terminal, table: str, keys: Sequence[str], *, files: Sequence[str] = (), only_missing: bool = False
+) -> None:
+    """Reads the rows of the named partitions again and puts them in place of those in the lake, or those of files; with
+    `only_missing` asks for enrichments alone. Raises ConfigError for more than one of them, or none."""
+    if [bool(keys), bool(files), only_missing].count(True) != 1:
         raise ConfigError(
-            "a backfill is of named partitions, or of missing enrichments only",
-            remedy="Give --partition KEY, which may be repeated, or --only-missing.",
+            "a backfill is of named partitions, of files, or of missing enrichments only",
+            remedy="Give --partition KEY or --file NAME, which may be repeated, or --only-missing.",
         )
+    if files and "/" not in table:
+        raise ConfigError("a backfill needs SOURCE/TABLE", found=table[:200], remedy="Write it like shop/orders.")
     if only_missing:
         _enrich(screen, table)
         return
 
     def launch(observer: Observer) -> list[SyncReport]:
+        if files:
+            return launch_sync([table], sources=load_sources(), order=Order(files=tuple(files)), observer=observer)
         return launch_backfill(table, keys, sources=load_sources(), observer=observer)
 
     with source_for_commands(selection=[table]):

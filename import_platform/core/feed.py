@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 
@@ -60,6 +61,28 @@ def plan_feed(
         if everything or not same:
             files.append(planned)
     return FeedPlan(tuple(files), tuple(after), last_number)
+
+
+@dataclass(frozen=True)
+class Again:
+    """Files to be read again; `changed` are asked for too, but are others now, and `unknown` patterns fit none."""
+
+    files: tuple[FeedFile, ...]
+    changed: tuple[FeedFile, ...]
+    unknown: tuple[str, ...]
+
+
+def plan_again(found: Sequence[FeedFile], manifest: Sequence[FeedFile], patterns: Sequence[str]) -> Again:
+    """Of the files in `manifest`, which have been read, those whose names match a pattern or are one."""
+    now = {file.path: (file.size_bytes, file.tag) for file in found}
+    matched = {p: {f.path for f in manifest if f.path == p or fnmatchcase(f.path, p)} for p in patterns}
+    asked = [file for file in manifest if any(file.path in paths for paths in matched.values())]
+    same = [file for file in asked if now.get(file.path) == (file.size_bytes, file.tag)]
+    return Again(
+        tuple(replace(file, again=True) for file in same),
+        tuple(file for file in asked if file not in same),
+        tuple(pattern for pattern, paths in matched.items() if not paths),
+    )
 
 
 def feed_files(values: Sequence[Mapping[str, Any]]) -> tuple[FeedFile, ...]:

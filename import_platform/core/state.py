@@ -129,6 +129,11 @@ class Attempt:
     manifest: tuple[FeedFile, ...] = ()
     listing: int = 0
 
+    @property
+    def replaces_range(self) -> bool:
+        """Rows of a partition are read to take the place of those in the lake; without a key files are read again."""
+        return self.kind is AttemptKind.BACKFILL and bool(self.key)
+
     def to_json(self) -> bytes:
         return json.dumps(asdict(self) | {"started_at": self.started_at.isoformat()}, sort_keys=True).encode()
 

@@ -52,20 +52,24 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True)
 class Order:
-    """How tables are to be synced. `billable` None leaves it to the kind of run who pays."""
+    """How tables are to be synced; with `files` those are read again instead. `billable` None leaves it to the kind of
+    run who pays."""
 
     full_refresh: bool = False
     drop: bool = False
     billable: bool | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def tags(self) -> dict[str, str]:
         return {} if self.billable is None else {BILLABLE_TAG: str(self.billable).lower()}
 
     def config(self, source: str, names: Sequence[str]) -> dict[str, Any]:
-        if not self.full_refresh:
+        asked: dict[str, Any] = {"files": list(self.files)} if self.files else {}
+        if self.full_refresh:
+            asked = {"full_refresh": True} | ({"drop": True} if self.drop else {})
+        if not asked:
             return {}
-        asked = {"full_refresh": True} | ({"drop": True} if self.drop else {})
         return {"ops": {op_name(source, name): {"config": asked} for name in names}}
 
 

@@ -50,7 +50,7 @@ def read_request(table: OpenTable, attempt: Attempt, state: TableState, after: T
         # Rows past the ceiling are the next append's: read now, they would come twice.
         window = CursorWindow(spec.cursor, None, attempt.ceiling)
     range_ = None
-    if attempt.kind is AttemptKind.BACKFILL:
+    if attempt.replaces_range:
         column = getattr(spec.partition, "column", None)
         info = spec.info.column(column) if column else None
         range_ = column_range(attempt.key, spec.partition, info.type if info else pa.string())

@@ -7,16 +7,18 @@ have read different files.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from import_platform.core.feed import FeedFile, FeedPlan, plan_feed
+from import_platform.core.feed import FeedFile, FeedPlan, plan_again, plan_feed
 from import_platform.core.releases import Listing, Release, has_read, next_listing, release_of
-from import_platform.core.state import AttemptKind, TableState
-from import_platform.errors import ImportPlatformError
+from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState
+from import_platform.core.table import SyncMode
+from import_platform.errors import ConfigError, ImportPlatformError
 from import_platform.io.releases import FeedReleases, show_release
 from import_platform.pipeline.context import OpenTable
-from import_platform.sources.protocol import ReadsFeed
+from import_platform.sources.protocol import ReadsFeed, UsesScratch
 
 
 def feed_plan(table: OpenTable, state: TableState, kind: AttemptKind) -> tuple[FeedPlan, int] | None:
@@ -34,6 +36,48 @@ def feed_plan(table: OpenTable, state: TableState, kind: AttemptKind) -> tuple[F
     files = found if listing is None else listing.files
     plan = plan_feed(files, state.files, last_number=last, everything=everything, unfinished=bool(state.progress))
     return plan, listing.number if listing is not None else 0
+
+
+def files_again(table: OpenTable, state: TableState, patterns: Sequence[str]) -> FeedPlan:
+    """The files that have been read, are as they were then, and match one of the patterns of their names.
+
+    Raises:
+        ConfigError: the table is not made of files, it does not follow their numbers, or a pattern fits none of them.
+    """
+    source, spec = table.context.source, table.spec
+    if not isinstance(source, ReadsFeed):
+        raise ConfigError("only tables of files have files to be read again", table=table.id, remedy=_PARTITION)
+    if spec.sync is not SyncMode.INCREMENTAL or spec.cursor not in (spec.info.cursors or ()):
+        remedy = f"Read all of them: import-platform sync {table.id} --full-refresh."
+        raise ConfigError("this table does not follow which files it has read", table=table.id, remedy=remedy)
+    plan = plan_again(source.files(spec.info), state.files, patterns)
+    for pattern in plan.unknown:
+        close = difflib.get_close_matches(pattern, [file.path for file in state.files], n=3)
+        known = close or [file.path for file in state.files[:5]]
+        remedy = f"Give a file's name as _file has it, or a pattern of names; new files come with a sync of {table.id}."
+        raise ConfigError("no file of this name was read", table=table.id, file=pattern, read=known, remedy=remedy)
+    if plan.changed:
+        said = (
+            f"{len(plan.changed)} of the files changed or went away since they were read, and are left to the next sync"
+        )
+        table.context.observer.note(table.id, said)
+    return FeedPlan(plan.files, state.files, int(state.cursor or 0))
+
+
+_PARTITION = "Read partitions again: --partition KEY."
+
+
+def let_go(table: OpenTable, attempt: Attempt | None, done: Sequence[Checkpoint]) -> None:
+    """What the source keeps on this machine for files that the table has read, or that no longer are, goes away."""
+    source = table.context.source
+    if not isinstance(source, UsesScratch):
+        return
+    reads = attempt is not None and not (done and done[-1].end)
+    source.let_go(
+        table.spec.info,
+        attempt.files if attempt is not None and reads else (),
+        done[-1].token if done and reads else None,
+    )
 
 
 def publish_release(table: OpenTable, number: int) -> None:

@@ -92,7 +92,7 @@ class Flush:
         self._claimed: tuple[int, TableState] | None = None
         self._sent: tuple[Snapshot | None, Merged] | None = None
         self._rows_done = 0
-        self._partly = PartlyInRange(table, attempt.key) if attempt.kind is AttemptKind.BACKFILL else None
+        self._partly = PartlyInRange(table, attempt.key) if attempt.replaces_range else None
         self._patience_seconds = LEASE_WAIT_SECONDS
 
     def run(self) -> None:
@@ -200,7 +200,7 @@ class Flush:
             return []
         if self._attempt.kind is AttemptKind.FULL_REFRESH:
             return snapshot.files["path"].to_list()
-        if self._attempt.kind is AttemptKind.BACKFILL:
+        if self._attempt.replaces_range:
             now = range_files(self._table, snapshot, self._attempt.key)
             if set(now) != set(self._attempt.range_files):
                 raise self._range_changed()
@@ -210,7 +210,7 @@ class Flush:
     def _check_moves(self, snapshot: Snapshot | None, plan: MergePlan) -> None:
         """A backfill takes its keys out of other leaves too, but not from where a sync has put them since it began:
         that row is the newer one."""
-        if self._attempt.kind is not AttemptKind.BACKFILL or snapshot is None:
+        if not self._attempt.replaces_range or snapshot is None:
             return
         hit = {path for rewrite in plan.rewrites for path, positions in rewrite.inputs.items() if positions.size}
         if hit and snapshot.version != self._attempt.start_version:
@@ -230,7 +230,7 @@ class Flush:
         if self._merge is None or self._merging != schema:
             table = self._table
             self._merge = Merge(
-                target_of(table, schema),
+                self._target(schema),
                 self._rows(),
                 by_key=by_key(table, self._attempt),
                 budget=table.context.budget,
@@ -240,6 +240,9 @@ class Flush:
             )
             self._merging = schema
         return self._merge
+
+    def _target(self, schema: pa.Schema) -> Target:
+        return target_of(self._table, schema)
 
     def _rows(self) -> Rows:
         return StagedRows(self._table.staging, self._attempt.id, self._chunks)

@@ -1,7 +1,7 @@
 """Rejected rows put into the lake once they fit: the column was widened, or the policy changed.
 
 With a key a row comes back unless the lake has it in the same or a newer version. Without one it is added as often as
-the lake lacks it.
+the lake lacks it. Where tables have versions of their own, see `replay_versions`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from import_platform.io.parquet import conform, read_batches
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.edit import Edit
 from import_platform.pipeline.extract import row_hashes
+from import_platform.pipeline.fitting import evolution_of
 from import_platform.pipeline.lookup import BATCH_BYTES, newer_than_lake
 from import_platform.pipeline.measured import measured
-from import_platform.pipeline.versioned import refuse_versions
+from import_platform.pipeline.replay_versions import VersionedReplay
 
 
 def replay_rejected(context: TableContext) -> SyncReport:
@@ -52,14 +53,14 @@ def replay_rejected(context: TableContext) -> SyncReport:
             raise ConfigError(
                 "the lake has no such table", table=table.id, remedy=f"Import it first: import-platform sync {table.id}"
             )
-        refuse_versions(table, "a replay")
         if not table.identity.primary_key and table.spec.sync is not SyncMode.APPEND:
             raise ConfigError(
                 "a table without a key that is swapped whole gets its rejected rows with its next full refresh",
                 table=table.id,
                 remedy=f"Read it now: import-platform sync {table.id} --full-refresh.",
             )
-        _replay(table, table.snapshot, report, watch)
+        replay = _replay if table.spec.info.versions is None else _replay_versions
+        replay(table, table.snapshot, report, watch)
         after = table.log.snapshot()
         report.delta_version = after.version if after is not None else None
 
@@ -85,6 +86,29 @@ def _replay(table: OpenTable, snapshot: Snapshot, report: SyncReport, watch: Mem
         with table.context.turns() as turns:
             turns.flush()
             edit.commit(report)
+    _conclude(table, report, done, put)
+
+
+def _replay_versions(table: OpenTable, snapshot: Snapshot, report: SyncReport, watch: MemoryWatch) -> None:
+    done: list[RejectedId] = []
+    replay = VersionedReplay(table, snapshot, evolution_of(table.spec, snapshot).schema)
+    try:
+        for ids, rows, fitting in _read(table, replay.schema):
+            with watch.breathe():
+                fit = replay.fit(rows, fitting)
+                report.rows_read += len(ids)
+                report.rows_rejected += len(ids) - sum(fit.to_pylist())
+                replay.put(rows.filter(fit))
+                done += [each for each, is_fit in zip(ids, fit.to_pylist(), strict=True) if is_fit]
+        with table.context.turns() as turns:
+            turns.flush()
+            put = replay.flush(report)
+    finally:
+        replay.discard()
+    _conclude(table, report, done, put)
+
+
+def _conclude(table: OpenTable, report: SyncReport, done: list[RejectedId], put: int) -> None:
     forget_rejected(table.context.lake, table.spec.source, table.spec.name, done)
     report.status = Status.DONE if done else Status.UNCHANGED
     note = f"{put} rejected rows replayed, {len(done) - put} superseded, {report.rows_rejected} still do not fit"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from import_platform.core.budget import format_bytes
 from import_platform.core.cursor import CursorValue, later
+from import_platform.core.feed import FeedPlan
 from import_platform.core.layout import validate
 from import_platform.core.report import Status, SyncReport, ended_as
 from import_platform.core.sampled import with_known
@@ -26,24 +26,22 @@ from import_platform.core.state import (
     swapped,
 )
 from import_platform.core.table import SyncMode
-from import_platform.errors import ConfigError, ImportPlatformError, Interrupted, Overtaken
+from import_platform.errors import ConfigError, Interrupted, Overtaken
 from import_platform.io.ledger import record_rejected
-from import_platform.io.memory import MemoryWatch, release_unused, tame_allocators
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.extract import Extract
 from import_platform.pipeline.fan_out import hand_over
-from import_platform.pipeline.feeding import feed_plan, publish_release
+from import_platform.pipeline.feeding import feed_plan, files_again, let_go, publish_release
 from import_platform.pipeline.flush import RangeChanged
 from import_platform.pipeline.gather import flush_or_gather
-from import_platform.pipeline.incidents import record_failure, record_success
 from import_platform.pipeline.keys import ROW_BYTES
-from import_platform.pipeline.ledger import Ran, recorded
 from import_platform.pipeline.replace_range import range_files
+from import_platform.pipeline.run_on_table import run_on_table
 from import_platform.pipeline.sampled import as_staged, grown
 from import_platform.pipeline.stopping import stoppable
 from import_platform.pipeline.turns import Turns
-from import_platform.pipeline.versioned import refuse_versions
-from import_platform.sources.protocol import Ceiling, ColumnsGrew, NoRowsYet, TokenExpired
+from import_platform.pipeline.versioned import by_number
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, TokenExpired
 
 RESUME_WITHIN = timedelta(days=7)
 FLUSH_CHUNKS = 16
@@ -67,18 +65,21 @@ def sync_table(context: TableContext, *, full_refresh: bool = False) -> SyncRepo
         _Sync(table, report, kind, forced=full_refresh).run()
 
     context.notes.kind = AttemptKind.FULL_REFRESH if full_refresh else context.declared.sync or ""
-    return _recorded(context, work, resync=full_refresh)
+    return run_on_table(context, work, resync=full_refresh)
 
 
 def backfill_table(context: TableContext, key: str) -> SyncReport:
     """Re-imports exactly the rows of base partition `key` and replaces that range in one commit.
 
-    The cursor does not move. Raises as `sync_table`, and ConfigError for a key that is no partition of this table.
+    Of a table whose rows have versions all files are read again, as by `read_files_again`. The cursor does not move.
+    Raises as `sync_table`, and ConfigError for a key that is no partition of this table.
     """
 
     def work(table: OpenTable, report: SyncReport) -> None:
-        refuse_versions(table, "a backfill")
         validate(key, table.identity.partition)
+        if table.spec.info.versions is not None:  # which rows are in the range depends on files that have none there
+            _Sync(table, report, AttemptKind.BACKFILL, files=("*",)).run()
+            return
         for last in (False, False, True):
             try:
                 _Sync(table, report, AttemptKind.BACKFILL, key=key).run()
@@ -90,56 +91,37 @@ def backfill_table(context: TableContext, key: str) -> SyncReport:
                 table = open_table(context)
 
     context.notes.kind = AttemptKind.BACKFILL
-    return _recorded(context, work)
+    return run_on_table(context, work)
 
 
-def _recorded(
-    context: TableContext, work: Callable[[OpenTable, SyncReport], None], *, resync: bool = False
-) -> SyncReport:
-    table, budget_bytes = context.declared.name, context.budget.total_bytes
-    ran = Ran(context.lake, context.source_name, table, context.observer, budget_bytes, context.order, resync)
-    return recorded(ran, context.notes, lambda: _reported(context, work))
+def read_files_again(context: TableContext, patterns: Sequence[str]) -> SyncReport:
+    """Reads files that a sync has read once more, in one commit: by their names, or patterns of them.
 
+    A row stays where the lake has its key of a later version, or remembers it as deleted; without versions, of a later
+    file. Which files were read, and the cursor, stay. Raises as `sync_table`, and ConfigError for files nobody read.
+    """
 
-def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], None]) -> SyncReport:
-    report = SyncReport(table=context.table_id)
-    started = time.monotonic()
-    tame_allocators()
-    with MemoryWatch(context.budget.total_bytes) as watch:
-        try:
-            work(open_table(replace(context, watch=watch)), report)
-        except NoRowsYet as nothing:
-            context.observer.note(context.table_id, f"{nothing.message}; its first row makes the table")
-        except ImportPlatformError as error:
-            report.status, report.error = Status.FAILED, str(error)
-            error.report = report
-            record_failure(context, error)
-            raise
-        else:
-            record_success(context)
-        finally:
-            report.seconds = round(time.monotonic() - started, 3)
-            report.peak_memory_bytes = watch.peak_bytes
-            release_unused()
-    report.peak_memory_bytes = watch.peak_bytes
-    if report.predicted_memory_bytes:
-        held, predicted = format_bytes(report.peak_memory_bytes), format_bytes(report.predicted_memory_bytes)
-        budget = format_bytes(context.budget.total_bytes)
-        context.observer.note(report.table, f"held {held} at most; its merges were predicted {predicted} of {budget}")
-    return report
+    def work(table: OpenTable, report: SyncReport) -> None:
+        _Sync(by_number(table), report, AttemptKind.BACKFILL, files=tuple(patterns)).run()
+
+    context.notes.kind = AttemptKind.BACKFILL
+    return run_on_table(context, work)
 
 
 @dataclass
 class _Sync:
-    """One sync or backfill of an open table. Mutable: it lives for one run and fills the report."""
+    """One sync or backfill of an open table; a backfill of a `key`, or of `files` that were read before. Mutable: it
+    lives for one run and fills the report."""
 
     table: OpenTable
     report: SyncReport
     kind: AttemptKind
     key: str = ""
     forced: bool = False
+    files: tuple[str, ...] = ()
     turns: Turns = field(init=False)
     listing: int = 0
+    again: FeedPlan | None = None
 
     def run(self) -> None:
         snapshot = self.table.snapshot
@@ -148,11 +130,14 @@ class _Sync:
         self.report.delta_version = snapshot.version if snapshot else None
         if self.kind is AttemptKind.APPEND:
             self._check_append(state)
+        if self.files:
+            self.again = files_again(self.table, state, self.files)
         notes = self.table.context.notes
         notes.opened(self.table.spec, self.kind)
         attempt, done = self._resumed(state)
         if attempt is None:
             attempt = self._begun(state)
+        let_go(self.table, attempt, done)
         if attempt is None:
             publish_release(self.table, self.listing)
             return
@@ -194,6 +179,7 @@ class _Sync:
         self.table = replace(self.table, snapshot=self.table.log.snapshot())
         state = self.table.staging.state(self.table.snapshot.transaction if self.table.snapshot else 0)
         again = self._begun(state)
+        let_go(self.table, again, [])
         if again is not None:
             self._extract_and_flush(again, [], state)
 
@@ -314,6 +300,7 @@ class _Sync:
             open_ = not is_finished(attempt, state) and not is_overtaken(attempt, state)
             if attempt.kind is AttemptKind.BACKFILL:
                 fresh = fresh and attempt.ceiling == self._backfill_ceiling(state)
+                fresh = fresh and (self.again is None or attempt.files == self.again.files)
             if found is None and fresh and open_ and (attempt.kind, attempt.key) == (self.kind, self.key):
                 found = attempt
             else:
@@ -344,8 +331,9 @@ class _Sync:
         """A new attempt, its manifest durable; None when there is nothing to read."""
         spec, snapshot = self.table.spec, self.table.snapshot
         ceiling, known = None, self._backfill_ceiling(state)
-        planned = feed_plan(self.table, state, self.kind)
-        feed, self.listing = planned or (None, 0)
+        feed, self.listing = (self.again, 0) if self.again else feed_plan(self.table, state, self.kind) or (None, 0)
+        if self.again and not self.again.files:
+            return None
         if self.kind is AttemptKind.BACKFILL:
             ceiling = Ceiling(known, state.settled) if known is not None else None
         elif feed is not None and spec.cursor is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,11 @@ class VersionedFlush(Flush):
     def _attempt_once(self, snapshot: Snapshot | None, state: TableState) -> bool:
         self._state = state
         return super()._attempt_once(snapshot, state)
+
+    @property
+    def left_out(self) -> int:
+        """Staged rows that are superseded."""
+        return int(self._left_out.size)
 
     def _dropped(self, snapshot: Snapshot | None) -> list[str]:
         at = (snapshot.version if snapshot is not None else -1, self._state.number)
@@ -235,9 +240,19 @@ class _Lake:
 
 def flush_of(attempt: Attempt, spec: TableSpec) -> type[Flush]:
     """How the chunks of an attempt get into the table."""
-    if attempt.kind is AttemptKind.BACKFILL:
+    if attempt.replaces_range:
         return BackfillFlush
     return VersionedFlush if spec.info.versions is not None else Flush
+
+
+def by_number(table: OpenTable) -> OpenTable:
+    """For files read again: the rows of a key go by the numbers of their files where the table declares no versions."""
+    info, spec = table.spec.info, table.spec
+    has_own_places = info.deleted is not None  # its marks are of lost rows, and no two files share a key
+    if info.versions is not None or has_own_places or spec.cursor is None:
+        return table
+    versions = Versions(spec.primary_key, (spec.cursor,))
+    return replace(table, spec=replace(spec, info=replace(info, versions=versions)))
 
 
 def refuse_versions(table: OpenTable, what: str) -> None:
@@ -246,5 +261,5 @@ def refuse_versions(table: OpenTable, what: str) -> None:
         raise ConfigError(
             f"{what} would bring back rows of older versions, or deleted ones, in this table",
             table=table.id,
-            remedy=f"Read all files again: import-platform sync {table.id} --full-refresh.",
+            remedy=f"Read its files again: import-platform backfill {table.id} --file '*'.",
         )

@@ -160,6 +160,10 @@ class UsesScratch(Protocol):
         """A folder of this user alone; `owner` tells lakes and sources apart that use it."""
         ...
 
+    def let_go(self, table: TableInfo, files: Sequence[FeedFile], after: Token | None) -> None:
+        """Of what is kept there for the table, but for `files` from the token on, which it is about to read."""
+        ...
+
 
 class Source(Protocol):
     """One external system. Methods raise SourceUnavailable, SourceRejected or ConfigError, never a driver's error.

@@ -61,4 +61,4 @@ def synced(lake: Lake) -> Callable[..., SyncedTable]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Collecting garbage after every sync takes longer than the small syncs here."""
-    monkeypatch.setattr("import_platform.pipeline.sync.release_unused", lambda: None)
+    monkeypatch.setattr("import_platform.pipeline.run_on_table.release_unused", lambda: None)

@@ -24,7 +24,7 @@ from import_platform.sources.files.places import Found, Place, place_of
 from import_platform.sources.files.read import READERS, SPELLED, FeedPass
 from import_platform.sources.files.web import WebPlace
 from import_platform.sources.files.xml_spool import SharedXml
-from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest, Token
 
 SAMPLED_FILES = 3
 SAMPLE_BYTES = 1 << 19
@@ -52,6 +52,11 @@ class FilesSource:
     def use_scratch(self, folder: Path, *, owner: str) -> None:
         """Tables of XML that are made of one file are read in one pass."""
         self._shared = SharedXml(tuple(self._tables.values()), folder, owner=owner)
+
+    def let_go(self, table: TableInfo, files: Sequence[FeedFile], after: Token | None) -> None:
+        if self._shared is not None:
+            first = int(after.get("file", 0)) if after is not None else 0
+            self._shared.let_go(self._table(table.name), wanted=files[first:])
 
     def check(self) -> str:
         """Looks for the files of every table."""

@@ -38,9 +38,12 @@ class Feed:
         path.write_bytes(data.encode() if isinstance(data, str) else data)
         return path
 
-    def sync(self, **options: Any) -> SyncReport:
+    def context(self) -> TableContext:
         source = FilesSource({"kind": "files", "files": [{"name": "t", **self.words}]})
-        return sync_table(TableContext("s", DeclaredTable("t"), source, self.lake, BUDGET), **options)
+        return TableContext("s", DeclaredTable("t"), source, self.lake, BUDGET)
+
+    def sync(self, **options: Any) -> SyncReport:
+        return sync_table(self.context(), **options)
 
     def rows(self, *columns: str) -> list[Any]:
         frame = pl.read_delta(self.lake.table_uri("s", "t")).select(columns)
@@ -74,10 +77,12 @@ class Court:
         for table in self.tables:
             self.sync(table["name"])
 
-    def killed(self, table: str, step: int) -> bool:
-        """Syncs in a process that kills itself behind durable step `step` (from 1); False when it had fewer."""
+    def killed(self, table: str, step: int, *, again: bool = False) -> bool:
+        """Syncs, or reads all files again, in a process that kills itself behind durable step `step` (from 1); False
+        when it had fewer."""
         command = [sys.executable, "-m", "tests.sources.files.killed_child", self.lake.store.uri, table, str(step)]
-        done = subprocess.run([*command, json.dumps(self.tables)], cwd=ROOT, capture_output=True, text=True)
+        command += [json.dumps(self.tables), "again" if again else "sync"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode in (0, -signal.SIGKILL), done.stderr[-2000:]
         return done.returncode != 0
 

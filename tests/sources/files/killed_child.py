@@ -1,4 +1,5 @@
-"""A sync in a process of its own that kills itself behind its n-th durable step: lake, table, n, tables as JSON."""
+"""A sync in a process of its own that kills itself behind its n-th durable step: lake, table, n, tables as JSON, and
+`sync`, or `again` for all files that were read."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from import_platform.io.staging import Staging
 from import_platform.io.store import Store
 from import_platform.io.tombstones import Tombstones
 from import_platform.pipeline.context import TableContext
-from import_platform.pipeline.sync import sync_table
+from import_platform.pipeline.sync import read_files_again, sync_table
 from import_platform.sources.files.connector import FilesSource
 from tests.sources.files.child import Steps
 
@@ -50,7 +51,11 @@ def main() -> None:
     for owner, name in STEPS:
         setattr(owner, name, counted(getattr(owner, name)))
     source = FilesSource({"kind": "files", "files": tables})
-    sync_table(TableContext("s", DeclaredTable(table), source, lake, Steps(2 * GIB, 2 * GIB - 312 * MIB)))
+    context = TableContext("s", DeclaredTable(table), source, lake, Steps(2 * GIB, 2 * GIB - 312 * MIB))
+    if sys.argv[5] == "again":
+        read_files_again(context, ["*"])
+    else:
+        sync_table(context)
 
 
 if __name__ == "__main__":

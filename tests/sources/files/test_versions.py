@@ -9,8 +9,7 @@ from import_platform.core.state import state_from_json
 from import_platform.errors import ConfigError
 from import_platform.io.tombstones import FILES_MAX
 from import_platform.pipeline.reconcile import reconcile
-from import_platform.pipeline.replay import replay_rejected
-from import_platform.pipeline.sync import backfill_table, sync_table
+from import_platform.pipeline.sync import sync_table
 from import_platform.sources.files.connector import FilesSource
 from tests.sources.files.conftest import case
 
@@ -156,9 +155,9 @@ def test_what_would_bring_older_rows_back_is_refused(court):
     records = court(delete_when=DELETE)
     records.put("1.xml", case(1, "one"))
     records.sync("cases")
-    for work in (replay_rejected, reconcile, lambda context: backfill_table(context, "all")):
-        with pytest.raises(ConfigError, match="bring back"):
-            work(records.context("cases"))
+    with pytest.raises(ConfigError, match="bring back") as caught:
+        reconcile(records.context("cases"))
+    assert "backfill s/cases --file '*'" in str(caught.value)
     with pytest.raises(ConfigError, match="decide otherwise"):
         sync_table(records.context("cases", primary_key=("title",)))
 

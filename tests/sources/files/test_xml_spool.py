@@ -10,7 +10,7 @@ from import_platform.core.table import DeclaredTable
 from import_platform.io.lake import Lake
 from import_platform.pipeline.context import TableContext
 from import_platform.pipeline.sync import sync_table
-from import_platform.sources.files import xml_spool
+from import_platform.sources.files import spool, xml_spool
 from import_platform.sources.files.connector import FilesSource
 from import_platform.sources.files.xml_shred import Shredder
 from tests.sources.files.conftest import BUDGET
@@ -130,7 +130,7 @@ def test_without_room_each_table_reads_for_itself(court, monkeypatch):
 
 
 def test_a_shredding_that_was_cut_short_goes_on_behind_what_it_has(court, monkeypatch):
-    put, written = xml_spool._Spool.put, []
+    put, written = spool.Spool.put, []
 
     def cut_short(self, *args, **options):
         put(self, *args, **options)
@@ -138,7 +138,7 @@ def test_a_shredding_that_was_cut_short_goes_on_behind_what_it_has(court, monkey
         if len(written) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(xml_spool._Spool, "put", cut_short)
+    monkeypatch.setattr(spool.Spool, "put", cut_short)
     with pytest.raises(KeyboardInterrupt):
         court.sync("cases")
     court.sync(*TABLES)
@@ -149,14 +149,14 @@ def test_a_shredding_that_was_cut_short_goes_on_behind_what_it_has(court, monkey
 
 
 def test_a_file_that_changes_while_it_is_shredded_is_not_believed(court, monkeypatch):
-    put, written = xml_spool._Spool.put, []
+    put, written = spool.Spool.put, []
 
     def changing(self, *args, **options):
         put(self, *args, **options)
         if not written:
             written.append(court.file.write_text(document(10)))
 
-    monkeypatch.setattr(xml_spool._Spool, "put", changing)
+    monkeypatch.setattr(spool.Spool, "put", changing)
     court.sync(*TABLES)
     assert court.counts() == [10, 20, 20]
 
