@@ -25,6 +25,7 @@ class Http(Words):
 
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
     auth: AuthWords | None = None
+    ca: str | None = Field(None, description="file of the authorities that the server's certificate is checked with")
     timeout: float = Field(60, gt=0, description="seconds without a byte before a request is tried again")
     retries: int = Field(6, ge=0, le=20)
     retry_after_max: float = Field(900, ge=0, description="seconds that one Retry-After may ask for")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 
@@ -31,7 +34,8 @@ class Asked:
 
 @dataclass
 class WebServer:
-    """`faults` are statuses with headers given first, `cuts` the bytes after which the next bodies break off."""
+    """`faults` are statuses with headers given first, `cuts` the bytes after which the next bodies break off. With a
+    `certificate` and its key it speaks TLS; of the first `hangups` connections nothing is answered."""
 
     files: dict[str, Served] = field(default_factory=dict)
     faults: deque[tuple[int, dict[str, str]]] = field(default_factory=deque)
@@ -40,6 +44,8 @@ class WebServer:
     redirects: dict[str, str] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
+    certificate: Path | None = None
+    hangups: int = 0
 
     def __post_init__(self) -> None:
         self._server = _Server(self)
@@ -55,7 +61,8 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        scheme = "http" if self.certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def gets(self, path: str) -> list[Asked]:
         return [asked for asked in self.asked if (asked.method, asked.path.partition("?")[0]) == ("GET", path)]
@@ -67,6 +74,21 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, web: WebServer) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.web = web
+        self._tls: ssl.SSLContext | None = None
+        if web.certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(web.certificate)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Raises OSError, after which the server waits for the next one."""
+        connection, address = super().get_request()
+        if self.web.hangups:
+            self.web.hangups -= 1
+            connection.close()
+            raise OSError
+        # Who is greeted is for a thread of its own.
+        wrap = self._tls and self._tls.wrap_socket
+        return (wrap(connection, server_side=True, do_handshake_on_connect=False) if wrap else connection), address
 
     def handle_error(self, *_: object) -> None:
         """A client that hangs up in the middle of a body is no error."""
