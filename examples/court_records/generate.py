@@ -15,7 +15,7 @@ TOWNS = ["Northford", "Eastmere", "Southwick", "Westbrook", "Millbank"]
 
 
 def record(number: int, dice: random.Random) -> str:
-    """One case, about 6 kB, indented as such documents are."""
+    """One case, about 5 kB, indented as such documents are."""
     roll = dice.random
     return f"""  <c:case id="{number}" status="{"open" if roll() < 0.3 else "closed"}">
     <c:caseTitleText>Matter {number} of {_words(dice, 3)}</c:caseTitleText>
