@@ -31,9 +31,10 @@ from import_platform.jobs.discovery import discovery_job, discovery_schedule
 from import_platform.jobs.due import cron_of, stale_after
 from import_platform.jobs.in_parts import in_parts_schedule, sync_in_parts
 from import_platform.jobs.reconcile import reconcile_schedules
-from import_platform.jobs.repartition import MaintainTable, maintenance_job
+from import_platform.jobs.repartition import maintenance_job
 from import_platform.jobs.schedules import sync_schedules
 from import_platform.jobs.sync_jobs import asset_sync_job, sync_now
+from import_platform.jobs.table_job import TableStep
 from import_platform.resources.naming import CODE_LOCATION, asset_key, sync_now_job
 from import_platform.resources.platform import PlatformResource, SourceConfig
 from import_platform.resources.project import read_settings
@@ -85,7 +86,7 @@ def source_definitions(
     )
 
 
-def _maintain(config: SourceConfig) -> MaintainTable:
+def _maintain(config: SourceConfig) -> TableStep:
     def maintain(
         context: dg.OpExecutionContext, platform: PlatformResource, table: DeclaredTable, options: Mapping[str, Any]
     ) -> None:
