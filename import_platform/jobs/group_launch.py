@@ -22,7 +22,7 @@ def launch_group(
     state = Session(observer or Silent(), patient=False)
     with history() as instance:
         job = definitions.resolve_implicit_global_asset_job_def()
-        succeeded = came_through(job, instance, [key], state)
+        succeeded = came_through(job, instance, state, assets=[key])
     if state.interrupted:
         raise Interrupted("stopped; the groups are as they were", remedy="Group again; it goes on from there.")
     told = state.reports.get(name)

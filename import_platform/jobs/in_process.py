@@ -1,11 +1,11 @@
-"""Assets materialized in this process but through Dagster, so that the UI shows run and log."""
+"""Runs in this process but through Dagster, so that the UI shows run and log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
 
@@ -32,14 +32,20 @@ def history() -> Iterator[dg.DagsterInstance]:
 
 
 def came_through(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], state: Session
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    state: Session,
+    *,
+    assets: Sequence[dg.AssetKey] | None = None,
+    run_config: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Whether the run succeeded; what its steps did stands in the session."""
+    """Whether the run succeeded; what its steps did stands in the session. `assets` None means all of the job."""
     try:
         with session(state):
             return job.execute_in_process(
                 instance=instance,
-                asset_selection=list(keys),
+                asset_selection=list(assets) if assets is not None else None,
+                run_config=run_config,
                 tags={**process_tags(), **REPOSITORY_TAGS},
                 raise_on_error=False,
             ).success

@@ -43,7 +43,7 @@ def launch_publish(
     with history() as instance:
         job = part.source.definitions().resolve_implicit_global_asset_job_def()
         for names, keys in steps:
-            succeeded = came_through(job, instance, keys, state)
+            succeeded = came_through(job, instance, state, assets=keys)
             told = [_report(state, part.source.name, name, names) for name in names]
             reports += told if succeeded or state.interrupted else [failed_behind(each, "published") for each in told]
             if state.interrupted:

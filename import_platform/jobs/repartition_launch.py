@@ -9,14 +9,12 @@ import dagster as dg
 
 from import_platform.core.report import Observer, Silent, Status, SyncReport
 from import_platform.errors import ConfigError, Interrupted, TableBusy
-from import_platform.jobs.dead_runs import WAIT_SECONDS, end_dead_runs, wait_for_pools
-from import_platform.jobs.selection import Declarations, DeclaredSource, select
-from import_platform.resources.home import open_instance
+from import_platform.jobs.dead_runs import WAIT_SECONDS, wait_for_pools
+from import_platform.jobs.in_process import came_through, history
+from import_platform.jobs.selection import Declarations, select
 from import_platform.resources.interrupts import stop_on_signals
-from import_platform.resources.naming import REPOSITORY_TAGS, maintain_job, pool, table_id
-from import_platform.resources.process import process_tags
-from import_platform.resources.project import read_settings
-from import_platform.resources.session import Session, session
+from import_platform.resources.naming import maintain_job, pool, table_id
+from import_platform.resources.session import Session
 
 
 def launch_maintenance(
@@ -36,21 +34,18 @@ def launch_maintenance(
     """
     state = Session(observer or Silent(), patient=False)
     reports: list[SyncReport] = []
-    instance = open_instance(read_settings().home, keep_output=False)
-    try:
-        end_dead_runs(instance)
+    with history() as instance:
         for source, names in tables.items():
             busy = _wait(instance, source, names, state, wait_seconds)
             free = [name for name in names if name not in busy]
             if free and not state.interrupted:
-                _run(instance, sources.source(source), free, options, state)
+                job = sources.source(source).definitions().resolve_job_def(maintain_job(source))
+                came_through(job, instance, state, run_config={"tables": free, "quiet": True, **options})
             reports += [_report(state, source, name, busy) for name in names]
             if state.interrupted:
                 error = Interrupted("stopped between two leaves", remedy="Run it again; it goes on with the next leaf.")
                 error.report = reports
                 raise error
-    finally:
-        instance.dispose()
     return reports
 
 
@@ -79,26 +74,6 @@ def _wait(
         held = wait_for_pools(instance, pools, stop=stop, wait_seconds=wait_seconds)
         state.interrupted |= stop()
     return {pools[name]: run for name, run in held.items()}
-
-
-def _run(
-    instance: dg.DagsterInstance,
-    source: DeclaredSource,
-    names: Sequence[str],
-    options: Mapping[str, Any],
-    state: Session,
-) -> None:
-    job = source.definitions().resolve_job_def(maintain_job(source.name))
-    try:
-        with session(state):
-            job.execute_in_process(
-                instance=instance,
-                run_config={"tables": list(names), "quiet": True, **options},
-                tags={**process_tags(), **REPOSITORY_TAGS},
-                raise_on_error=False,
-            )
-    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
-        state.interrupted = True
 
 
 def _report(state: Session, source: str, name: str, busy: Mapping[str, str]) -> SyncReport:
