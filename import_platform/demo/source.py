@@ -6,11 +6,14 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from adbc_driver_postgresql import dbapi
 
 from import_platform.demo.flights import FLIGHTS, TABLES, DemoTable, open_table
+
+if TYPE_CHECKING:
+    from adbc_driver_postgresql import dbapi
 
 _TOUCH = """
 CREATE FUNCTION touch_updated_at() RETURNS trigger LANGUAGE plpgsql
@@ -101,6 +104,9 @@ def version(dsn: str) -> str:
 
 @contextmanager
 def _connected(dsn: str) -> Iterator[dbapi.Connection]:
+    # Here, because it brings pandas along, and other commands look whether a demo is running.
+    from adbc_driver_postgresql import dbapi  # noqa: PLC0415
+
     try:
         with dbapi.connect(dsn) as connection:
             yield connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import os
 import threading
@@ -57,14 +58,18 @@ def tame_allocators() -> None:
     What lives at the first call (modules, definitions: hundreds of thousands of objects) is looked through by no later
     collection; that took 0.1 to 0.2 s at the end of every table.
     """
-    if not gc.get_freeze_count():
-        gc.collect()
-        gc.freeze()
+    _freeze()
     pa.set_memory_pool(pa.system_memory_pool())
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((-8, 4), (-3, 4 << 20), (-1, 8 << 20)):
             mallopt(option, value)
+
+
+@functools.cache
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 def release_unused() -> None:

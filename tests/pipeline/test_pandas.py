@@ -45,3 +45,13 @@ def test_a_first_sync_and_a_merge_leave_pandas_alone(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr  # the last import too: pandas is there to be imported
     assert ended.stdout.split() == ["500", "100", "500", "False"]
+
+
+def test_a_command_is_loaded_without_pandas_and_without_a_databases_driver() -> None:
+    """A demo's database, which commands look for, brought both."""
+    modules = "import_platform.cli.sync", "import_platform.definitions"
+    code = f"import sys, {', '.join(modules)}; print({{'pandas', 'adbc_driver_postgresql.dbapi'}} & set(sys.modules))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert ended.stdout.strip() == "set()", ended.stderr
