@@ -32,6 +32,12 @@ attributes:
       sync: full_refresh
 """
 
+NO_ROOM = """
+create trigger no_room before insert on event_logs when new.dagster_event_type = 'ASSET_MATERIALIZATION'
+begin select raise(abort, 'no room for history'); end
+"""
+"""A run whose work is done cannot be recorded: for `Project.history`."""
+
 WHOLE_SHOP = SHOP.partition("  tables:")[0]
 
 
@@ -71,6 +77,11 @@ class Project:
         with closing(sqlite3.connect(self.database)) as connection, connection:
             for statement in statements:
                 connection.execute(statement)
+
+    def history(self, statement: str) -> None:
+        """In the database where Dagster keeps the events of assets."""
+        with closing(sqlite3.connect(self.home / "history" / "runs" / "index.db")) as connection, connection:
+            connection.execute(statement)
 
     def sources(self) -> Catalog:
         return load_sources()

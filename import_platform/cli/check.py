@@ -11,11 +11,14 @@ from rich.text import Text
 from import_platform.cli.found import Found, judge, partition_text
 from import_platform.cli.terminal import Failed, Terminal, grid
 from import_platform.components.external_source import ExternalSource
+from import_platform.components.grouping import Grouping
 from import_platform.components.loading import BrokenSource, Catalog, load_sources
 from import_platform.core.budget import format_bytes
 from import_platform.demo.server import source_for_commands
 from import_platform.errors import ImportPlatformError, InvariantBroken
 from import_platform.io.lake import Lake
+from import_platform.pipeline.check_order import check_columns
+from import_platform.pipeline.group_input import input_of
 from import_platform.pipeline.parents import LakeParents
 from import_platform.resources.home import prepare_home
 from import_platform.resources.memory import SHARE_PERCENT, memory_budget
@@ -70,7 +73,9 @@ def _lines(settings: Settings, catalog: Catalog, *, live: bool) -> Iterator[Line
         yield from _broken(broken)
     for source in catalog.sources:
         yield from _source(source, settings, lake, live=live)
-    if not catalog.sources and not catalog.broken:
+    for grouping in catalog.groupings:
+        yield _grouping(grouping, lake)
+    if not (catalog.sources or catalog.broken or catalog.groupings):
         folders = ", ".join(str(folder) for folder in settings.defs_folders)
         yield Line("sources", "declared", f"none yet; put <source>/defs.yaml into {folders}")
 
@@ -113,6 +118,21 @@ def _lake(uri: str) -> Iterator[Line]:
         yield _failed("lake", "conditional put", error)
         return
     yield Line("lake", "conditional put", "honoured")
+
+
+def _grouping(grouping: Grouping, lake: Lake | None) -> Line:
+    """Whether its rows are there and have the columns; not whether they are in order, which takes reading them."""
+    declared = grouping.declared
+    if lake is None:
+        return Line(grouping.name, "grouping", "waits for the lake")
+    if declared.table is not None and declared.table not in lake.tables():
+        return Line(grouping.name, "grouping", f"waits for the first sync of {'/'.join(declared.table)}")
+    try:
+        found = input_of(lake, declared)
+        check_columns(found.files, declared.group_by(found.columns).columns)
+    except ImportPlatformError as error:
+        return _failed(grouping.name, "grouping", error)
+    return Line(grouping.name, "grouping", f"{len(found.files.names):,} files, by {', '.join(declared.by)}")
 
 
 def _broken(source: BrokenSource) -> Iterator[Line]:

@@ -17,6 +17,8 @@ from import_platform.resources.process import process_tags
 from import_platform.resources.project import read_settings
 from import_platform.resources.session import Session, session
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""The terminal shows progress and reports; Dagster's own lines are kept in the run's log."""
 Report = TypeVar("Report", bound=SyncReport)
 
 
@@ -39,13 +41,14 @@ def came_through(
     assets: Sequence[dg.AssetKey] | None = None,
     run_config: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Whether the run succeeded; what its steps did stands in the session. `assets` None means all of the job."""
+    """Whether the run succeeded; what its steps did stands in the session. `assets` None means all of the
+    job, `run_config` None QUIET."""
     try:
         with session(state):
             return job.execute_in_process(
                 instance=instance,
                 asset_selection=list(assets) if assets is not None else None,
-                run_config=run_config,
+                run_config=QUIET if run_config is None else run_config,
                 tags={**process_tags(), **REPOSITORY_TAGS},
                 raise_on_error=False,
             ).success

@@ -26,6 +26,7 @@ from import_platform.errors import (
 )
 from import_platform.jobs.dead_runs import WAIT_SECONDS, end_dead_runs, wait_for_pools
 from import_platform.jobs.discovery import discover_source
+from import_platform.jobs.in_process import QUIET
 from import_platform.jobs.selection import Declarations, DeclaredSource, Selected, select
 from import_platform.jobs.source_pass import SourcePass, next_pass, shares
 from import_platform.resources.home import open_instance
@@ -45,9 +46,6 @@ from import_platform.resources.process import process_tags
 from import_platform.resources.project import read_settings
 from import_platform.resources.session import UNLIMITED_SECONDS, Session, session
 from import_platform.resources.snapshots import Snapshot
-
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-"""The terminal shows progress and reports; Dagster's own lines are kept in the run's log."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from import_platform.cli.app import app
 from import_platform.definitions import build_definitions
 from import_platform.jobs.launch import launch_sync
-from tests.dagster_project import empty_home, project
+from tests.dagster_project import NO_ROOM, empty_home, project
 
 __all__ = ["empty_home", "project"]
 
@@ -67,6 +67,13 @@ def test_a_name_is_grouped_by_dagster_once_and_again_when_its_rows_change(networ
     assert "by_name is up to date: 50 groups of 500 rows" in again.stdout
 
 
+def test_dagsters_own_lines_stay_out_of_the_terminal(network, capfd):
+    ended = invoke("group", "by_name")
+    assert ended.exit_code == 0
+    assert "STEP_START" not in ended.output
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_row_out_of_order_fails_the_asset_with_its_place(network):
     write(network, [{"name": "b", "id": 1}, {"name": "b", "id": 2}, {"name": "a", "id": 1}])
     ended = invoke("group", "by_name", "--json")
@@ -82,6 +89,25 @@ def test_a_row_out_of_order_fails_the_asset_with_its_place(network):
         facts = failed.dagster_event.step_failure_data.user_failure_data.metadata
         assert (facts["row"].value, facts["error_class"].value) == (2, "OutOfOrder")
     assert "row 2" in invoke("group", "by_name").output
+
+
+def test_groups_that_were_made_but_not_recorded_are_a_failure_and_the_next_run_finds_them(network):
+    network.history(NO_ROOM)
+    ended = invoke("group", "by_name", "--json")
+    network.history("drop trigger no_room")
+    assert ended.exit_code == 1
+    assert told(ended)["error"] == "grouped, but the run failed behind it; see its log"
+    assert told(invoke("group", "by_name", "--json"))["status"] == "unchanged"
+
+
+def test_check_looks_for_the_rows_of_every_grouping(network):
+    declare(network, "by_day", "table: shop/orders", "created_at")
+    declare(network, "by_town", f'files: "{network.root}/in/*.parquet"', "town")
+    lines = {line["subject"]: line for line in map(json.loads, invoke("check", "--json").stdout.splitlines())}
+    assert (lines["by_name"]["ok"], lines["by_name"]["result"]) == (True, "1 files, by name")
+    assert (lines["by_day"]["ok"], lines["by_day"]["result"]) == (True, "waits for the first sync of shop/orders")
+    assert lines["by_town"]["exit_code"] == 2
+    assert "a file has no such column" in lines["by_town"]["result"]
 
 
 def test_a_table_of_the_lake_is_grouped_behind_its_sync(project):

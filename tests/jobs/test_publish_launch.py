@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,14 +10,9 @@ from typer.testing import CliRunner
 
 from import_platform.cli.app import app
 from import_platform.jobs.launch import launch_sync
-from tests.dagster_project import SHOP, empty_home, project
+from tests.dagster_project import NO_ROOM, SHOP, empty_home, project
 
 __all__ = ["empty_home", "project"]
-
-NO_ROOM = """
-create trigger no_room before insert on event_logs when new.dagster_event_type = 'ASSET_MATERIALIZATION'
-begin select raise(abort, 'no room for history'); end
-"""
 
 
 @pytest.fixture
@@ -32,19 +25,13 @@ def shop(project):
     return project
 
 
-def history(project, sql):
-    """In the database that Dagster keeps the events of assets in."""
-    with closing(sqlite3.connect(project.home / "history" / "runs" / "index.db")) as connection, connection:
-        connection.execute(sql)
-
-
 def publish(selection):
     ended = CliRunner().invoke(app, ["publish", selection, "--json"], env={"COLUMNS": "200"})
     return ended, {line["table"]: line for line in map(json.loads, ended.stdout.splitlines())}
 
 
 def test_a_run_that_cannot_be_recorded_behind_its_commit_is_a_failure_and_the_next_one_is_well(shop):
-    history(shop, NO_ROOM)
+    shop.history(NO_ROOM)
     ended, told = publish("shop/orders")
     assert ended.exit_code == 1
     assert told["shop/orders"]["status"] == "failed"
@@ -52,7 +39,7 @@ def test_a_run_that_cannot_be_recorded_behind_its_commit_is_a_failure_and_the_ne
     assert told["shop/orders"]["rows_inserted"] == 400, "what was done is told all the same"
     [part] = (shop.root / "orders").glob("v*/*.parquet")
     assert pq.read_metadata(part).num_rows == 400
-    history(shop, "drop trigger no_room")
+    shop.history("drop trigger no_room")
     ended, told = publish("shop/orders")
     assert (ended.exit_code, told["shop/orders"]["status"]) == (0, "unchanged")
 

@@ -15,10 +15,11 @@ from import_platform.core.budget import MIB, budget_of
 from import_platform.core.grouping import DeclaredGrouping
 from import_platform.core.groups import OutOfOrder
 from import_platform.core.report import Silent, Status
+from import_platform.core.table import UNPARTITIONED
 from import_platform.errors import ConfigError, Interrupted, SourceUnavailable
 from import_platform.io.lake import Lake
 from import_platform.pipeline.regroup import MANIFEST, Regrouping, regroup
-from tests.pipeline.synced_table import rows
+from tests.pipeline.synced_table import PAGE_BY_PAGE, rows
 
 ROWS = [(f"n{i // 7:04d}", i % 7, float(i)) for i in range(700)]
 
@@ -185,6 +186,13 @@ def test_a_table_of_the_lake_is_grouped_in_the_order_of_its_keys_and_again_after
     assert table.sync(rows(range(3001))).rows_inserted == 1
     assert place.regroup().status is Status.DONE
     assert [row["text"] for row in place.groups()] == [[f"x{i}"] for i in range(3001)]
+
+
+def test_a_table_of_one_leaf_is_in_the_order_of_its_key_after_a_load_of_many_flushes(place, synced):
+    table = synced(rows(range(3000)), page_rows=300, partition=UNPARTITIONED, budget=PAGE_BY_PAGE)
+    table.sync()
+    place.declared = DeclaredGrouping("by_id", str(place.root / "out"), ("id",), (), ("text",), table=("s", "t"))
+    assert place.regroup().groups == 3000
 
 
 def test_a_table_that_is_not_in_the_order_of_its_keys_is_sorted_where_that_is_asked_for(place, synced):
