@@ -117,6 +117,7 @@ class S3Access:
     def _asked(self) -> Keys:
         with self._explained():
             if self._found is None:
+                self._session.set_config_variable("region", self.settings["AWS_REGION"])  # it knows no AWS_REGION
                 self._found = self._session.get_credentials()
             frozen = self._found.get_frozen_credentials() if self._found is not None else None
         if frozen is None or not frozen.access_key or not frozen.secret_key:

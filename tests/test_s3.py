@@ -222,6 +222,7 @@ sso_start_url = https://ours.awsapps.com/start
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", ["2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z"])
 def test_a_login_s_keys_are_found_until_it_ends(lake_profile, until):
     """What `aws sso login` leaves; botocore looks for it where the process's home was at its start."""
@@ -268,18 +269,21 @@ def asking_each_time(monkeypatch):
     monkeypatch.setattr("import_platform.s3.HELD", timedelta(minutes=5))
 
 
-def test_a_role_is_taken_on_with_a_profile_s_keys(leading, lake_profile):
-    """By the same server, which is moto's STS as well."""
+@pytest.mark.slow
+def test_a_role_is_taken_on_with_a_profile_s_keys(leading, lake_profile, monkeypatch):
+    """By the same server, which is moto's STS as well; the region stands where boto3 itself would not look."""
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
     uri, proxy = leading
     lake_profile.keys("base", "BASE", "hushed")
     role = "arn:aws:iam::123456789012:role/lake"
-    lake_profile.config(f"[profile lake]\nregion = us-east-1\nrole_arn = {role}\nsource_profile = base\n")
+    lake_profile.config(f"[profile lake]\nrole_arn = {role}\nsource_profile = base\n")
     store = Store(uri)
     store.put("x", b"1")
     assert proxy.access_keys() == {"BASE", store.storage_options["AWS_ACCESS_KEY_ID"]}
     assert store.storage_options["AWS_SESSION_TOKEN"]
 
 
+@pytest.mark.slow
 def test_obstore_asks_again_before_what_it_holds_has_ended(leading, lake_profile, asking_each_time):
     uri, proxy = leading
     lake_profile.short_lived("lake")
@@ -290,6 +294,7 @@ def test_obstore_asks_again_before_what_it_holds_has_ended(leading, lake_profile
     assert len(proxy.access_keys()) == 3
 
 
+@pytest.mark.slow
 def test_a_file_that_is_being_read_when_the_keys_end_is_not_taken_for_damaged(leading, lake_profile, asking_each_time):
     """A reader of obstore raises OSError there, as the reader of a broken file does."""
     uri, _ = leading
@@ -308,6 +313,7 @@ def test_a_file_that_is_being_read_when_the_keys_end_is_not_taken_for_damaged(le
                 pass
 
 
+@pytest.mark.slow
 def test_duckdb_is_told_the_keys_of_now(leading, lake_profile, monkeypatch):
     uri, _ = leading
     lake_profile.short_lived("lake")

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -169,7 +170,8 @@ def test_a_rate_limit_holds_and_a_stop_ends_the_waiting(synced: Make, geocoder: 
 @pytest.mark.parametrize("nth", [2, 5])
 def test_a_kill_asks_nobody_twice(lake: Lake, geocoder: Geocoder, nth: int) -> None:
     command = [sys.executable, "-m", "tests.pipeline.killed_enrich", lake.uri, geocoder.url, str(nth)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    environ = {**os.environ, **lake.store.storage_options}
+    assert subprocess.run(command, check=False, env=environ).returncode == -signal.SIGKILL
     assert len(geocoder.texts) == min(nth * 10, 40)
     table = killed_table(lake, geocoder.url)
     assert table.sync().resumed

@@ -87,8 +87,11 @@ def test_only_ranges_that_differ_are_read_again(lake):
 def test_a_row_that_the_lake_holds_twice_is_there_once_afterwards(synced):
     table = synced(rows(range(100)), partition=HashPartition(0))
     table.sync()
-    pl.read_delta(table.uri).filter(pl.col("id") == 5).write_delta(
-        table.uri, mode="append", delta_write_options={"partition_by": "_partition"}
+    table.raw_frame().filter(pl.col("id") == 5).write_delta(
+        table.uri,
+        mode="append",
+        storage_options=table.lake.store.storage_options,
+        delta_write_options={"partition_by": "_partition"},
     )
     assert table.raw_frame().height == 101
     report = reconcile(table.context())

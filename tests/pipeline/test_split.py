@@ -158,7 +158,7 @@ def test_whoever_reads_during_splits_and_merges_back_sees_every_row_once(synced)
 
     def read():
         while not ended.is_set():
-            frame = pl.read_delta(table.uri)
+            frame = table.raw_frame()
             seen.append((frame.height, frame["id"].n_unique()))
 
     with ThreadPoolExecutor(1) as pool:
