@@ -28,6 +28,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $env "IMPORT_PLATFORM_DEFS" "/etc/import_platform/sources" }}
 {{- $_ := set $env "DAGSTER_HOME" "/opt/dagster/dagster_home" }}
 {{- $_ := set $env "TMPDIR" "/scratch" }}
+{{- $_ := set $env "IMPORT_PLATFORM_EXECUTOR" .Values.executor.kind }}
+{{- $_ := set $env "IMPORT_PLATFORM_POD_MEMORY" (printf "%dMi" (int .Values.run.memoryMiB)) }}
+{{- if eq .Values.executor.kind "multiprocess" }}
+{{- $_ := set $env "DAGSTER_MULTIPROCESS_EXECUTOR_MAX_CONCURRENT" (toString .Values.executor.maxConcurrent) }}
+{{- else if eq .Values.executor.kind "kubernetes" }}
+{{- $_ := set $env "IMPORT_PLATFORM_MAX_PODS" (toString .Values.executor.maxConcurrent) }}
+{{- $_ := set $env "IMPORT_PLATFORM_POD_CPU" .Values.run.cpu }}
+{{- else if eq .Values.executor.kind "dask" }}
+{{- $_ := set $env "DASK_SCHEDULER_ADDRESS" .Values.executor.daskScheduler }}
+{{- end }}
 {{- with .Values.lake.region }}{{ $_ := set $env "AWS_REGION" . }}{{ end }}
 {{- with .Values.lake.endpointUrl }}{{ $_ := set $env "AWS_ENDPOINT_URL" . }}{{ end }}
 {{- merge (dict) .Values.env $env | toJson }}
@@ -76,9 +86,20 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{- /* What Dagster's run launcher makes of a run's pod: it is told by the code location, beside the image. */ -}}
+{{- /* What a pod may hold, whoever changes its limit: Kubernetes can name the limit, and we take the share of it. */ -}}
+{{- define "import-platform.memory" -}}
+- name: IMPORT_PLATFORM_POD_LIMIT
+  valueFrom: {resourceFieldRef: {resource: limits.memory}}
+- name: IMPORT_PLATFORM_MEMORY
+  value: "80% of $(IMPORT_PLATFORM_POD_LIMIT)"
+{{- end }}
+
+{{- /* What Dagster's run launcher makes of a run's pod, and our executor of a step's: it is told by the code location, beside the
+image. Where steps are pods, a run's own pod only starts them, and ours are told their size by IMPORT_PLATFORM_POD_MEMORY. */ -}}
 {{- define "import-platform.runContext" -}}
-{{- $request := div (mul .Values.run.memoryMiB 80) 100 }}
+{{- $pods := eq .Values.executor.kind "kubernetes" }}
+{{- $memory := ternary .Values.executor.coordinatorMemoryMiB .Values.run.memoryMiB $pods }}
+{{- $cpu := ternary .Values.executor.coordinatorCpu .Values.run.cpu $pods }}
 k8s:
   image_pull_policy: {{ .Values.image.pullPolicy }}
   {{- with .Values.imagePullSecrets }}
@@ -99,18 +120,17 @@ k8s:
   volume_mounts:
     {{- include "import-platform.mounts" . | nindent 4 }}
   resources:
-    limits: {memory: {{ .Values.run.memoryMiB }}Mi}
-    requests: {cpu: {{ .Values.run.cpu | quote }}, memory: {{ $request }}Mi}
+    limits: {memory: {{ $memory }}Mi}
+    requests: {cpu: {{ $cpu | quote }}, memory: {{ $memory }}Mi}
   security_context:
     {{- include "import-platform.containerSecurity" . | nindent 4 }}
   run_k8s_config:
     container_config:
       env:
-        - name: IMPORT_PLATFORM_MEMORY
-          value_from: {resource_field_ref: {resource: requests.memory}}
+        {{- include "import-platform.memory" . | nindent 8 }}
     pod_spec_config:
       termination_grace_period_seconds: {{ .Values.run.graceSeconds }}
-      automount_service_account_token: false
+      automount_service_account_token: {{ $pods }}  # steps get none in any case
       node_selector: {{ .Values.run.nodeSelector | toJson }}
       tolerations: {{ .Values.run.tolerations | toJson }}
       security_context:

@@ -15,7 +15,6 @@ from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import asset_key
 from import_platform.resources.platform import PlatformResource
 from import_platform.resources.process import tag_run
-from import_platform.resources.run_size import step_tags
 from import_platform.resources.session import current_session
 
 GROUP = "grouped"
@@ -59,7 +58,6 @@ def group_asset(declared: DeclaredGrouping, metadata: dict[str, Any]) -> dg.Asse
         kinds={"parquet"},
         metadata=metadata,
         pool=f"group/{declared.name}",
-        op_tags=step_tags(),
         automation_condition=dg.AutomationCondition.eager() if eager else None,
     )
     def group(context: dg.AssetExecutionContext, platform: PlatformResource):  # type: ignore[no-untyped-def]  # noqa: ANN202

@@ -19,7 +19,6 @@ from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, table_id
 from import_platform.resources.platform import PlatformResource
 from import_platform.resources.process import tag_run
-from import_platform.resources.run_size import step_tags
 from import_platform.resources.session import current_session
 
 PUBLISH_BYTES = 96 << 20
@@ -66,7 +65,6 @@ def _asset(source: str, group: Group) -> dg.AssetsDefinition:
             for name, to in group
         ],
         pool=f"publish/{source}/{escape(names[0])}",
-        op_tags=step_tags(),
     )
     def publish(context: dg.AssetExecutionContext, platform: PlatformResource):  # type: ignore[no-untyped-def]  # noqa: ANN202
         for report in published_in_step(context, platform, source, group):

@@ -78,7 +78,7 @@ def table_asset(config: SourceConfig, declared: DeclaredTable, dressing: Dressin
         partitions_def=partitions_def(config.name, declared.name),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         pool=pool(config.name, declared.name),
-        op_tags={**order_tags(config.connection, declared.name), **step_tags()},
+        op_tags={**order_tags(config.connection, declared.name), **step_tags(config.name, declared.name)},
         check_specs=dressing.check_specs,
     )
     def sync(

@@ -25,14 +25,17 @@ _UNITS = {
 
 
 def parse_bytes(text: str, *, name: str) -> int:
-    """Bytes of `512MiB`, `1.5GB`, `2Gi` or a plain count, rounded down; `name` is what the sentence calls the setting.
+    """Bytes of `512MiB`, `1.5GB`, `2Gi`, `80% of 4Gi` or a plain count, rounded down; `name` is what the sentence calls
+    the setting.
+
+    A share is how a pod's variable is made of its own limit, which Kubernetes can name but not calculate with.
 
     Raises:
         ConfigError: not a size, or less than one byte (exit code 2).
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
-    factor = None if match is None else _UNITS.get(match[2].lower())
-    count = 0 if match is None or factor is None else int(Fraction(match[1]) * factor)
+    match = re.fullmatch(r"\s*(?:([0-9]{1,2}|100) ?% of )?([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    factor = None if match is None else _UNITS.get(match[3].lower())
+    count = 0 if match is None or factor is None else int(Fraction(match[2]) * factor * int(match[1] or 100) / 100)
     if count < 1:
         raise ConfigError(f"{name} is not a size", found=text, remedy="Write it like 512MiB or 2GB.")
     return count

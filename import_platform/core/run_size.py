@@ -39,15 +39,15 @@ def largest(expected: Iterable[int | None]) -> int | None:
     return None if None in known else max((bytes_ for bytes_ in known if bytes_ is not None), default=None)
 
 
-def kubernetes_config(expected_bytes: int | None, *, budget_bytes: int) -> dict[str, Any]:
+def kubernetes_config(expected_bytes: int | None, *, budget_bytes: int, cpu: str = "") -> dict[str, Any]:
     """The value of KUBERNETES_TAG: the pod asks for what the run is expected to hold, and is limited by its budget.
 
-    In whole MiB, rounded up. An unknown run asks for its whole limit.
+    In whole MiB, rounded up. An unknown run asks for its whole limit. Without `cpu` nothing is said about it.
     """
     limit = -(-budget_bytes * LIMIT_PERCENT // 100 // MIB)
     expected = limit if expected_bytes is None else -(-expected_bytes * LIMIT_PERCENT // 100 // MIB)
-    memory = {"requests": {"memory": f"{min(max(expected, 1), limit)}Mi"}, "limits": {"memory": f"{limit}Mi"}}
-    return {"container_config": {"resources": memory}}
+    requests = {"memory": f"{min(max(expected, 1), limit)}Mi"} | ({"cpu": cpu} if cpu else {})
+    return {"container_config": {"resources": {"requests": requests, "limits": {"memory": f"{limit}Mi"}}}}
 
 
 def step_label(number: int, need_bytes: int) -> str:

@@ -39,7 +39,7 @@ def sync_in_parts(config: SourceConfig, table: DeclaredTable, steps: InParts) ->
     """A killed part is tried again alone. A flush under the table's limit, or a run in one process, has no parts: the
     first step does it all."""
     name = op_name(config.name, table.name)
-    common: dict[str, Any] = {"pool": pool(config.name, table.name), "tags": step_tags()}
+    common: dict[str, Any] = {"pool": pool(config.name, table.name), "tags": step_tags(config.name, table.name)}
     read, write, commit = (
         _read_op(config, table, steps, common),
         _part_op(config, table, steps),
@@ -92,7 +92,7 @@ def _part_op(config: SourceConfig, table: DeclaredTable, steps: InParts) -> dg.O
         name=f"in_parts_write_{op_name(config.name, table.name)}",
         ins={"part": dg.In(dg.Nothing)},
         out=dg.Out(dg.Nothing),
-        tags=step_tags(),
+        tags=step_tags(config.name, table.name),
         retry_policy=dg.RetryPolicy(max_retries=TRIES - 1, delay=PAUSE_SECONDS),
         required_resource_keys={"platform"},
     )

@@ -1,7 +1,9 @@
-"""Steps as pods, by dagster-k8s, where each of several like steps asks for the memory of its own plan."""
+"""Steps as pods, by dagster-k8s, where each asks for the memory of its own plan and holds no key to the cluster."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import dagster as dg
@@ -9,22 +11,44 @@ from dagster._core.executor.step_delegating import StepDelegatingExecutor, StepH
 from dagster_k8s import k8s_job_executor
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.executor import K8sStepHandler
-from dagster_k8s.job import UserDefinedDagsterK8sConfig
+from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_user_defined_k8s_config
 
-from import_platform.core.run_size import kubernetes_config, step_bytes
-from import_platform.resources.run_size import setting_bytes
+from import_platform.errors import ConfigError
+from import_platform.resources.run_size import step_pod
+
+MAX_PODS_VARIABLE = "IMPORT_PLATFORM_MAX_PODS"
+
+_NO_TOKEN = {"pod_spec_config": {"automount_service_account_token": False}}
+"""The run's own pod starts pods; what works on tables has no business with the cluster."""
 
 
 class PlannedSteps(K8sStepHandler):
-    """dagster-k8s gives all steps of a dynamic output the tags of their op; here the request is in the step's key."""
+    """A step's pod is as large as its plan says, unless an op's tags or the run's configuration say otherwise."""
 
     def _get_container_context(self, step_handler_context: StepHandlerContext) -> K8sContainerContext:
         context = super()._get_container_context(step_handler_context)
-        need_bytes, budget_bytes = step_bytes(self._get_step_key(step_handler_context)), setting_bytes()
-        if need_bytes is None or not budget_bytes:
-            return context
-        config = UserDefinedDagsterK8sConfig.from_dict(kubernetes_config(need_bytes, budget_bytes=budget_bytes))
-        return context.merge(K8sContainerContext(run_k8s_config=config))
+        for config in (self._planned(step_handler_context), *self._asked(step_handler_context)):
+            context = context.merge(K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(config)))
+        return context
+
+    def _planned(self, context: StepHandlerContext) -> dict[str, Any]:
+        """Looked up once per step, because dagster-k8s wants to know again whenever it looks after a pod."""
+        known: dict[str, dict[str, Any]] = self.__dict__.setdefault("_pods", {})
+        key = self._get_step_key(context)
+        if key not in known:
+            known[key] = {**_NO_TOKEN, **step_pod(context.instance, key, context.step_tags[key])}
+        return known[key]
+
+    def _asked(self, context: StepHandlerContext) -> Iterator[dict[str, Any]]:
+        """The resources that people asked for, the weaker first."""
+        key = self._get_step_key(context)
+        op_name = context.get_step_context(key).step.op_name
+        said: list[Mapping[str, Any]] = [
+            self._executor_container_context.run_k8s_config.container_config,
+            get_user_defined_k8s_config(context.step_tags[key]).container_config,
+            self._per_step_k8s_config.get(op_name, {}).get("container_config", {}),
+        ]
+        yield from ({"container_config": {"resources": each["resources"]}} for each in said if each.get("resources"))
 
 
 @dg.executor(
@@ -33,7 +57,11 @@ class PlannedSteps(K8sStepHandler):
     requirements=dg.multiple_process_executor_requirements(),
 )
 def kubernetes_executor(init_context: dg.InitExecutorContext) -> StepDelegatingExecutor:
-    """dagster-k8s' own `k8s_job_executor`, its configuration included."""
+    """dagster-k8s' own `k8s_job_executor`, its configuration included.
+
+    Raises:
+        ConfigError: IMPORT_PLATFORM_MAX_PODS is no count.
+    """
     create = k8s_job_executor.executor_creation_fn
     assert create is not None
     made = cast(StepDelegatingExecutor, create(init_context))
@@ -41,4 +69,22 @@ def kubernetes_executor(init_context: dg.InitExecutorContext) -> StepDelegatingE
     planned = PlannedSteps.__new__(PlannedSteps)
     planned.__dict__.update(handler.__dict__)
     made._step_handler = planned  # noqa: SLF001
+    if made._max_concurrent is None:  # noqa: SLF001
+        made._max_concurrent = max_pods()  # noqa: SLF001
     return made
+
+
+def max_pods(environ: Mapping[str, str] = os.environ) -> int | None:
+    """How many steps of one run are pods at a time, by IMPORT_PLATFORM_MAX_PODS; None for as many as there are.
+
+    Raises:
+        ConfigError: it is no count.
+    """
+    text = environ.get(MAX_PODS_VARIABLE)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ConfigError(
+            f"{MAX_PODS_VARIABLE} is no count", found=text[:100], remedy="Write a whole number from 1 on."
+        )
+    return int(text)

@@ -19,6 +19,8 @@ REPOSITORY_TAGS = {REPOSITORY_LABEL_TAG: f"{SINGLETON_REPOSITORY_NAME}@{CODE_LOC
 """Without them the UI does not count a run as one of a job's, because nothing says which job of that name it was."""
 
 SOURCE_TAG = "import_platform/source"
+TABLE_TAG = "import_platform/table"
+"""Of a run or step that works on one table: `shop/orders`."""
 BILLABLE_TAG = "import_platform/billable"
 """Of a run: `true` or `false` overrides what the ledger would say of who pays."""
 

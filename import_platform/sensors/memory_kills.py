@@ -17,7 +17,7 @@ from import_platform.io.delta import DeltaLog
 from import_platform.io.incidents import Incidents
 from import_platform.io.lake import Lake
 from import_platform.io.table_memory import read_memory, write_memory
-from import_platform.resources.naming import maintain_job
+from import_platform.resources.naming import TABLE_TAG, maintain_job
 from import_platform.resources.run_size import rewrite_tags
 
 ERROR_CLASS = "KilledForMemory"
@@ -105,5 +105,5 @@ def _split_request(lake: Lake, source: str, table: str, run_id: str, jobs: Colle
         run_key=f"split:{run_id}",
         job_name=maintain_job(source),
         run_config={"tables": [table], "task": "repartition", "max_bytes": largest // 2, "by_hand": False},
-        tags={"import_platform/table": f"{source}/{table}", **rewrite_tags()},
+        tags={TABLE_TAG: f"{source}/{table}", **rewrite_tags()},
     )

@@ -35,7 +35,7 @@ from import_platform.io.lake import Lake
 from import_platform.pipeline.context import stored_identity
 from import_platform.pipeline.repartition import read_record
 from import_platform.resources.in_flight import InFlight, tables_in_flight
-from import_platform.resources.naming import maintain_job, table_id
+from import_platform.resources.naming import TABLE_TAG, maintain_job, table_id
 from import_platform.resources.partition_keys import reconcile_keys
 from import_platform.resources.platform import PlatformResource
 from import_platform.resources.project import read_settings
@@ -283,7 +283,7 @@ class _Look:
             run_key=f"{watched.id}:{version}:{failures}.{times}:{layout:08x}",
             job_name=maintain_job(watched.source),
             run_config=run_config(watched),
-            tags={"import_platform/table": watched.id, **rewrite_tags()},
+            tags={TABLE_TAG: watched.id, **rewrite_tags()},
         )
 
 

@@ -31,6 +31,8 @@ BUDGETS = st.builds(
         ("2TB", 2 * 10**12),
         ("0.5GiB", GIB // 2),
         ("1.0000000001kB", 1000),
+        ("80% of 4Gi", 4 * GIB * 80 // 100),
+        ("100% of 536870912", GIB // 2),
     ],
 )
 def test_a_size_is_a_count_with_a_unit(text: str, expected_bytes: int) -> None:
@@ -48,7 +50,11 @@ def test_a_count_beyond_what_a_float_holds_stays_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "GB", "-1GB", "1,5GB", "1.GB", "1e9", "12 parsecs", "1 GB 2", "٣MB", "0", "0.4B", "inf"]
+    "text",
+    [
+        *("", "GB", "-1GB", "1,5GB", "1.GB", "1e9", "12 parsecs", "1 GB 2", "٣MB", "0", "0.4B", "inf"),
+        *("80%", "80% of", "101% of 1GB", "0% of 1GB", "80% of $(LIMIT)", "1.5% of 1GB"),
+    ],
 )
 def test_what_is_no_size_is_refused_with_the_setting_and_an_example(text: str) -> None:
     with pytest.raises(ConfigError) as caught:

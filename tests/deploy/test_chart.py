@@ -16,6 +16,7 @@ from import_platform.components.loading import load_sources
 from import_platform.core.budget import parse_bytes
 from import_platform.resources.memory import SHARE_PERCENT
 from tests.deploy.conftest import CHART, KUBERNETES, Render, run
+from tests.deploy.kubelet import variables
 
 SOURCE = """\
 type: import_platform.components.ExternalSource
@@ -36,8 +37,12 @@ FULL: dict[str, Any] = {
 }
 
 
+SECRETS = {"shop": {"SHOP_DSN": "postgresql://hunter3"}, "dagster-postgresql": {"postgresql-password": "hunter2"}}
+KINDS = {"ConfigMap", "Deployment", "Service", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy"}
+
+
 def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    (found,) = [each for each in objects if each["kind"] == kind]
+    (found,) = [each for each in objects if each["kind"] == kind and not each["metadata"]["name"].endswith("-runs")]
     return found
 
 
@@ -55,7 +60,7 @@ def run_job(objects: list[dict[str, Any]]) -> dict[str, Any]:
     from dagster_k8s.container_context import K8sContainerContext
     from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
 
-    env = environ(objects)
+    env = variables(container(objects), SECRETS)
     context = K8sContainerContext.create_from_config(json.loads(env["DAGSTER_CLI_API_GRPC_CONTAINER_CONTEXT"]))
     job = construct_dagster_k8s_job(
         DagsterK8sJobConfig(
@@ -65,6 +70,7 @@ def run_job(objects: list[dict[str, Any]]) -> dict[str, Any]:
         ),
         ["dagster", "api", "execute_run"],
         "run-1",
+        component="run_worker",
         user_defined_k8s_config=context.run_k8s_config,
     )
     made: dict[str, Any] = ApiClient().sanitize_for_serialization(job)
@@ -74,11 +80,33 @@ def run_job(objects: list[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize("values", [{}, FULL], ids=["defaults", "everything"])
 def test_the_chart_is_what_kubernetes_takes(render: Render, values: dict[str, Any]) -> None:
     objects = render(values)
-    assert {each["kind"] for each in objects} == {
-        *("ConfigMap", "Deployment", "Service", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy")
-    }
+    assert {each["kind"] for each in objects} == KINDS
     for each in objects:
         validate(each, KUBERNETES.rpartition(".")[0], strict=True)
+
+
+@pytest.mark.parametrize("kind", ["in_process", "multiprocess", "dask", "kubernetes"])
+def test_code_location_and_runs_have_the_executor_and_what_it_needs(render: Render, kind: str) -> None:
+    chosen = {"kind": kind, "maxConcurrent": 3, "daskScheduler": "tcp://scheduler:8786"}
+    objects = render({**FULL, "executor": chosen})
+    for each in objects:
+        validate(each, KUBERNETES.rpartition(".")[0], strict=True)
+    assert {each["kind"] for each in objects} == KINDS | ({"Role", "RoleBinding"} if kind == "kubernetes" else set())
+    job = run_job(objects)["spec"]["template"]["spec"]
+    assert job["automountServiceAccountToken"] is (kind == "kubernetes")
+    wanted = {
+        "multiprocess": {"DAGSTER_MULTIPROCESS_EXECUTOR_MAX_CONCURRENT": "3"},
+        "dask": {"DASK_SCHEDULER_ADDRESS": "tcp://scheduler:8786"},
+        "kubernetes": {"IMPORT_PLATFORM_MAX_PODS": "3", "IMPORT_PLATFORM_POD_CPU": "2"},
+    }.get(kind, {})
+    several = {"DAGSTER_MULTIPROCESS_EXECUTOR_MAX_CONCURRENT", "DASK_SCHEDULER_ADDRESS"}
+    several |= {"IMPORT_PLATFORM_MAX_PODS", "IMPORT_PLATFORM_POD_CPU"}
+    for made in (container(objects), job["containers"][0]):
+        env = variables(made, SECRETS)
+        assert env["IMPORT_PLATFORM_EXECUTOR"] == kind
+        assert {name: value for name, value in env.items() if name in several} == wanted
+    ports = {each["port"] for rule in of_kind(objects, "NetworkPolicy")["spec"]["egress"] for each in rule["ports"]}
+    assert ports == {53, 443, 5432} | {"dask": {8786}, "kubernetes": {6443}}.get(kind, set())
 
 
 def test_helm_has_nothing_to_complain_about(helm: str) -> None:
@@ -93,9 +121,10 @@ def test_the_pod_of_a_run_is_what_the_values_say(render: Render) -> None:
     (made,) = pod["containers"]
     assert made["image"] == "registry.example.com/import-platform:1.2.3"
     assert made["resources"]["limits"] == {"memory": "2048Mi"}
-    assert parse_bytes(made["resources"]["requests"]["memory"], name="request") == (2048 * SHARE_PERCENT // 100) << 20
-    given = {each["name"]: each.get("value", each.get("valueFrom")) for each in made["env"]}
-    assert given["IMPORT_PLATFORM_MEMORY"] == {"resourceFieldRef": {"resource": "requests.memory"}}
+    assert made["resources"]["requests"] == {"cpu": "2", "memory": "2048Mi"}
+    given = variables(made, SECRETS)
+    assert parse_bytes(given["IMPORT_PLATFORM_MEMORY"], name="memory") == (2048 << 20) * SHARE_PERCENT // 100
+    assert given["IMPORT_PLATFORM_POD_MEMORY"] == "2048Mi"
     assert given["IMPORT_PLATFORM_LAKE"] == "s3://bucket/lake"
     assert given["AWS_ENDPOINT_URL"] == "http://store:9000"
     assert given["SHOP_REGION"] == "eu"
@@ -106,6 +135,27 @@ def test_the_pod_of_a_run_is_what_the_values_say(render: Render) -> None:
     assert job["spec"]["template"]["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"
     scratch = next(each for each in pod["volumes"] if each["name"] == "scratch")
     assert scratch["emptyDir"]["sizeLimit"] == "20Gi"
+
+
+def test_the_memory_of_a_pod_follows_its_own_limit_whoever_set_it(render: Render) -> None:
+    """The code location is smaller than a run, and a run's tags may change its request and its limit."""
+    objects = render(FULL)
+    location = parse_bytes(variables(container(objects), SECRETS)["IMPORT_PLATFORM_MEMORY"], name="memory")
+    assert location == (1024 << 20) * SHARE_PERCENT // 100
+    (made,) = run_job(objects)["spec"]["template"]["spec"]["containers"]
+    made["resources"] = {"limits": {"memory": "512Mi"}, "requests": {"memory": "100Mi"}}
+    changed = parse_bytes(variables(made, SECRETS)["IMPORT_PLATFORM_MEMORY"], name="memory")
+    assert changed == (512 << 20) * SHARE_PERCENT // 100
+
+
+def test_the_code_location_reaches_dagsters_history(render: Render) -> None:
+    objects = render(FULL)
+    assert variables(container(objects), SECRETS)["DAGSTER_PG_PASSWORD"] == "hunter2"
+    (mount,) = [each for each in container(objects)["volumeMounts"] if each["name"] == "instance"]
+    assert mount["mountPath"] == environ(objects)["DAGSTER_HOME"] + "/dagster.yaml"
+    without = render({**FULL, "dagster": {"postgresqlSecret": "", "instanceConfigMap": ""}})
+    assert "DAGSTER_PG_PASSWORD" not in environ(without)
+    assert not [each for each in container(without)["volumeMounts"] if each["name"] == "instance"]
 
 
 def test_no_pod_runs_as_root_or_writes_outside_its_volumes(render: Render) -> None:
@@ -127,6 +177,8 @@ def test_no_secret_has_a_value_in_what_is_rendered(render: Render) -> None:
     objects = render(FULL)
     assert all(each["kind"] != "Secret" for each in objects)
     assert container(objects)["envFrom"] == [{"secretRef": {"name": "shop"}}]
+    (password,) = [each for each in container(objects)["env"] if each["name"] == "DAGSTER_PG_PASSWORD"]
+    assert set(password) == {"name", "valueFrom"}
 
 
 def test_the_sources_load_from_where_they_are_mounted(render: Render, tmp_path: Path) -> None:
@@ -167,6 +219,26 @@ def test_service_policy_and_budget_mean_the_pods_that_there_are(render: Render) 
     assert not of_kind(objects, "Service")["spec"]["selector"].items() <= run_labels
 
 
+def test_an_eviction_waits_for_runs_unless_the_values_say_otherwise(render: Render) -> None:
+    def of_runs(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        named = [each for each in objects if each["kind"] == "PodDisruptionBudget"]
+        return [each["spec"] for each in named if each["metadata"]["name"] == "imports-runs"]
+
+    objects = render(FULL)
+    (spec,) = of_runs(objects)
+    labels = run_job(objects)["spec"]["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+    (component,) = spec["selector"]["matchExpressions"]
+    assert labels[component["key"]] in component["values"]
+    assert (
+        of_kind(objects, "Deployment")["spec"]["template"]["metadata"]["labels"][component["key"]]
+        not in component["values"]
+    )
+    assert spec["minAvailable"] > 100_000  # more than there ever are; maxUnavailable means nothing for jobs
+    for switched in ({"runs": False}, {"enabled": False}):
+        assert of_runs(render({"podDisruptionBudget": switched})) == []
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -178,6 +250,11 @@ def test_service_policy_and_budget_mean_the_pods_that_there_are(render: Render) 
         ({"memory": "4Gi"}, "memory"),
         ({"sources": {"Shop!": SOURCE}}, "Shop!"),
         ({"secrets": [{"name": "shop", "value": "hunter2"}]}, "secrets"),
+        ({"executor": {"kind": "celery"}}, "kind"),
+        ({"executor": {"kind": "dask"}}, "daskScheduler"),
+        ({"executor": {"kind": "dask", "daskScheduler": "scheduler:8786"}}, "daskScheduler"),
+        ({"executor": {"kind": "kubernetes", "maxConcurrent": 0}}, "maxConcurrent"),
+        ({"executor": {"kind": "kubernetes", "coordinatorMemoryMiB": 256}}, "coordinatorMemoryMiB"),
     ],
 )
 def test_values_that_would_not_work_are_refused(helm: str, tmp_path: Path, values: dict[str, Any], said: str) -> None:

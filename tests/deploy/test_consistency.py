@@ -13,8 +13,14 @@ import yaml
 from dagster._core.instance.config import dagster_instance_config
 
 from import_platform.components.loading import load_sources
+from import_platform.resources.dask_executor import ADDRESS_VARIABLE
+from import_platform.resources.executors import VARIABLE as EXECUTOR_VARIABLE
+from import_platform.resources.executors import Steps
 from import_platform.resources.home import DAGSTER_YAML
+from import_platform.resources.kubernetes_executor import MAX_PODS_VARIABLE
 from import_platform.resources.memory import SHARE_PERCENT
+from import_platform.resources.naming import CODE_LOCATION
+from import_platform.resources.run_size import CPU_VARIABLE, POD_VARIABLE
 from tests.deploy.conftest import CHART, ROOT
 
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -41,7 +47,7 @@ def test_dagster_takes_the_instance_file(name: str, tmp_path: Path) -> None:
     config, _ = dagster_instance_config(str(tmp_path))
     assert config["run_monitoring"]["free_slots_after_run_end_seconds"] == 60
     assert config["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
-    assert all(line.startswith("#") or ":" in line or "- {" in line or not line.strip() for line in text.splitlines())
+    assert all(line.startswith("#") or ":" in line or "- " in line or not line.strip() for line in text.splitlines())
 
 
 def test_an_instance_file_with_a_wrong_word_would_be_noticed(tmp_path: Path) -> None:
@@ -82,6 +88,7 @@ def test_a_run_may_take_as_long_to_its_checkpoint_in_every_file() -> None:
 
 def test_host_and_port_are_those_of_our_chart() -> None:
     (server,) = OFFICIAL["dagsterWebserver"]["workspace"]["servers"]
+    assert server["name"] == CODE_LOCATION  # what a run of the command line says it belongs to
     assert server["port"] == VALUES["codeLocation"]["port"]
     assert re.search(rf"^EXPOSE {server['port']}$", DOCKERFILE, re.MULTILINE)
     assert OFFICIAL["dagster-user-deployments"] == {"enabled": True, "enableSubchart": False}
@@ -102,8 +109,55 @@ def test_image_and_chart_agree_on_user_folders_and_command() -> None:
 
 
 def test_the_share_of_memory_is_that_of_the_platform() -> None:
-    for name in ("_names.tpl", "code-location.yaml"):
-        assert re.findall(r"emoryMiB (\d+)\) 100", (CHART / "templates" / name).read_text()) == [str(SHARE_PERCENT)]
+    assert re.findall(r"(\d+)% of", (CHART / "templates" / "_names.tpl").read_text()) == [str(SHARE_PERCENT)]
+
+
+def test_the_executors_of_the_chart_are_those_that_there_are() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert schema["properties"]["executor"]["properties"]["kind"]["enum"] == list(Steps)
+    assert VALUES["executor"]["kind"] == Steps.IN_PROCESS
+    templates = "\n".join(path.read_text() for path in (CHART / "templates").iterdir())
+    for name in (POD_VARIABLE, CPU_VARIABLE, MAX_PODS_VARIABLE, ADDRESS_VARIABLE, EXECUTOR_VARIABLE):
+        assert f'"{name}"' in templates, name
+    assert {"distributed", "dagster-k8s"} <= set(locked("requirements.image.lock"))
+
+
+def test_the_schema_knows_every_value_that_there_is() -> None:
+    def compare(schema: dict[str, Any], values: dict[str, Any], path: str = "") -> None:
+        known = schema.get("properties")
+        if known is None:
+            return
+        assert set(values) - set(known) == set(), path
+        assert set(known) - set(values) <= {"global"}, path
+        for name, inner in values.items():
+            if isinstance(inner, dict):
+                compare(known[name], inner, f"{path}.{name}")
+
+    compare(json.loads((CHART / "values.schema.json").read_text()), VALUES)
+
+
+def test_secret_and_instance_file_are_those_of_the_official_charts_values() -> None:
+    assert VALUES["dagster"]["postgresqlSecret"] == OFFICIAL["global"]["postgresqlSecretName"]
+    deploy = (ROOT / "docs" / "deploy.md").read_text()
+    (release,) = re.findall(r"helm upgrade --install (\S+) dagster/dagster", deploy)
+    assert VALUES["dagster"]["instanceConfigMap"] == f"{release}-instance"
+    assert (
+        f"create secret generic {VALUES['dagster']['postgresqlSecret']} --from-literal=postgresql-password=" in deploy
+    )
+
+
+def test_a_run_launched_without_the_official_chart_has_every_variable_of_the_instance_file() -> None:
+    """A run reads the same words again: its history, its logs, and, where its steps are pods, its launcher."""
+
+    def named(value: Any) -> set[str]:
+        if isinstance(value, dict):
+            inner = (named(each) for each in value.values())
+            return {value["env"]} if set(value) == {"env"} else set().union(*inner)
+        return set().union(*map(named, value)) if isinstance(value, list) else set()
+
+    handed = set(CLUSTER["run_launcher"]["config"]["env_vars"])
+    assert named(CLUSTER) - handed == {"DAGSTER_PG_PASSWORD"}  # from its secret
+    assert handed <= named(CLUSTER)
 
 
 def test_every_file_names_one_version_of_dagster() -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +23,10 @@ class Cluster:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.kubeconfig = folder / "kubeconfig.json"
+        self.requests: list[tuple[str, str, str]] = []
+        """Verb, group and resource of everything asked for, as a role would name them."""
+        self.environ: Callable[[dict[str, Any]], dict[str, str]] | None = None
+        """The variables of a pod's only container; without it, those that it names and all of this process."""
         self._folder = folder
         self.runs = runs
 
@@ -36,9 +40,10 @@ class Cluster:
                 # A pod has its variables from the job, and from config maps that this machine has in its environment;
                 # its image has `dagster` on the PATH.
                 here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+                env = {**given, **os.environ} if self.environ is None else self.environ(container)
                 self.processes[name] = subprocess.Popen(
                     [str(Path(sys.executable).with_name(container["args"][0])), *container["args"][1:]],
-                    env={**given, **os.environ, "PATH": here},
+                    env={**env, "PATH": here},
                     stdout=log,
                     stderr=subprocess.STDOUT,
                 )
@@ -70,11 +75,23 @@ def kubernetes_api(folder: Path, *, runs: bool) -> Iterator[Cluster]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             job = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            cluster.requests.append(("create", *_resource(self.path)[:2]))
             cluster.create(job)
             self._answer(job)
 
         def do_GET(self) -> None:
-            self._answer(cluster.status(self.path.split("/jobs/")[1].split("/")[0]))
+            group, resource, name = _resource(self.path)
+            cluster.requests.append(("get" if name else "list", group, resource))
+            if resource == "pods":
+                pod = {"metadata": {"name": "a-pod", "namespace": "imports"}}
+                self._answer({"apiVersion": "v1", "kind": "PodList", "items": [pod]})
+            else:
+                self._answer(cluster.status(name))
+
+        def do_DELETE(self) -> None:
+            group, resource, _name = _resource(self.path)
+            cluster.requests.append(("delete", group, resource))
+            self._answer({"apiVersion": "v1", "kind": "Status", "status": "Success"})
 
         def _answer(self, body: dict[str, Any] | None) -> None:
             data = json.dumps(body or {"kind": "Status", "code": 404}).encode()
@@ -98,6 +115,15 @@ def kubernetes_api(folder: Path, *, runs: bool) -> Iterator[Cluster]:
         for process in cluster.processes.values():
             process.kill()
             process.wait()
+
+
+def _resource(path: str) -> tuple[str, str, str]:
+    """Group, resource with its subresource, and name: `batch`, `jobs/status` and `x` of
+    `/apis/batch/v1/namespaces/imports/jobs/x/status`."""
+    before, _, rest = path.partition("?")[0].partition("/namespaces/")
+    _namespace, resource, *of = rest.split("/")
+    group = before.split("/")[2] if before.startswith("/apis/") else ""
+    return group, "/".join([resource, *of[1:]]), of[0] if of else ""
 
 
 def _kubeconfig(port: int) -> dict[str, Any]:
