@@ -18,8 +18,11 @@ from import_platform.core.report import Silent, Status
 from import_platform.core.table import UNPARTITIONED
 from import_platform.errors import ConfigError, Interrupted, SourceUnavailable
 from import_platform.io.lake import Lake
+from import_platform.io.store import Store
 from import_platform.pipeline.regroup import MANIFEST, Regrouping, regroup
-from tests.pipeline.synced_table import PAGE_BY_PAGE, rows
+from tests.pipeline.list_source import ListSource
+from tests.pipeline.synced_table import PAGE_BY_PAGE, SyncedTable, rows
+from tests.s3_server import new_bucket, s3_server
 
 ROWS = [(f"n{i // 7:04d}", i % 7, float(i)) for i in range(700)]
 
@@ -203,3 +206,24 @@ def test_a_table_that_is_not_in_the_order_of_its_keys_is_sorted_where_that_is_as
         place.regroup()
     assert place.regroup(sort=True).groups == 3000
     assert [row["text"] for row in place.groups()] == sorted(f"x{i}" for i in range(3000))
+
+
+def test_rows_tables_and_groups_may_be_on_s3(place, monkeypatch):
+    with s3_server() as environ:
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        place.lake = Lake(new_bucket(environ))
+        bucket = place.lake.uri.removesuffix("/lake")
+        place.write(ROWS)
+        Store(bucket).put("in/0.parquet", (place.root / "in" / "0.parquet").read_bytes())
+        of_files = {"files": f"{bucket}/in/*.parquet", "output": f"{bucket}/out"}
+        assert [place.regroup(**of_files).status for _ in range(2)] == [Status.DONE, Status.UNCHANGED]
+        store = Store(f"{bucket}/out")
+        found = json.loads(store.get(MANIFEST))["files"]
+        assert [row for path in found for row in pq.read_table(store.open_input(path)).to_pylist()] == right(ROWS)
+
+        SyncedTable(place.lake, ListSource(rows(range(3000)))).sync()
+        of_table = DeclaredGrouping("by_id", f"{bucket}/by_id", ("id",), (), ("text",), table=("s", "t"))
+        place.declared = of_table
+        assert [place.regroup().groups for _ in range(2)] == [3000, 3000]
+        assert place.regroup(sort=True).status is Status.DONE
