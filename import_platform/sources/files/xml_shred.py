@@ -121,24 +121,24 @@ class Shredder:
         if task:
             yield task
 
-    def _tools(self) -> tuple[Any, Sheet | None]:
+    def _tools(self) -> _Tools:
         if not hasattr(self._own, "tools"):
             try:
                 sheet = Sheet(self._tag, [self._wanted[i] for i in self._quick])
             except etree.LxmlError:  # a name that XML allows and XPath does not
                 sheet = None
-            self._own.tools = (parser(), sheet)
-        tools: tuple[Any, Sheet | None] = self._own.tools
+            self._own.tools = _Tools(parser(), parser(is_lean=True), sheet)
+        tools: _Tools = self._own.tools
         return tools
 
     def _shred(self, task: Sequence[Group | Broken]) -> Stretch:
-        reader, sheet = self._tools()
-        taking = _Gathered(self._tables, self._wanted, self._quick if sheet is not None else (), sheet)
+        tools = self._tools()
+        taking = _Gathered(self._tables, self._wanted, self._quick if tools.sheet is not None else (), tools.sheet)
         for found in task:
             if isinstance(found, Broken):
                 taking.reject(Bad(found.number, found.reason, raw(found.data)))
             else:
-                self._take(found, reader, taking)
+                self._take(found, tools.lean if found.is_plain else tools.whole, taking)
         last = task[-1]
         upto = last.number + (last.count - 1 if isinstance(last, Group) else 0)
         return Stretch(upto, taking.rows(after=self._done), sum(len(found.data) for found in task))
@@ -167,6 +167,15 @@ class Shredder:
         root = _parsed(group.opening, b"".join(good), reader)
         if root is not None and kept:
             taking.take(root, b"".join(good), np.array(kept))
+
+
+@dataclass(frozen=True)
+class _Tools:
+    """Of one thread: parsers for records with and without comments, and the sheet."""
+
+    whole: Any
+    lean: Any
+    sheet: Sheet | None
 
 
 _CLOSING = b"</import_platform>"

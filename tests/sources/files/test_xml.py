@@ -107,7 +107,18 @@ def rich(nested="n", second="", mark=""):
 
 @pytest.mark.parametrize(("columns", "rows"), [(PATHS, ""), (CHILDREN, "c:p"), ({"n": {"path": "c:n/c:x"}}, "c:p")])
 @pytest.mark.parametrize(
-    "xml", [rich(), rich(nested="a<c:x>b</c:x>"), rich(second="<c:t>again</c:t>"), rich(nested="\ue5a2")]
+    "xml",
+    [
+        rich(),
+        rich(nested="a<c:x>b</c:x>"),
+        rich(second="<c:t>again</c:t>"),
+        rich(nested="\ue5a2"),
+        rich(nested=" "),
+        rich(nested="\r\n\t"),
+        rich(nested=" " * 20_000),
+        rich(nested=" &#32;<c:x> </c:x> <c:x>b</c:x> "),
+    ],
+    ids=["leaves", "nested", "twice", "a mark", "a space", "white space", "much space", "space between elements"],
 )
 def test_the_sheet_takes_what_is_taken_value_by_value(monkeypatch, columns, rows, xml):
     said = {"columns": columns, **({"rows": rows} if rows else {})}
@@ -115,6 +126,23 @@ def test_the_sheet_takes_what_is_taken_value_by_value(monkeypatch, columns, rows
     monkeypatch.setattr("import_platform.sources.files.xml_sheet.Sheet.text", lambda *_: None)
     assert read(xml, **said) == quick
     assert quick[0] or quick[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (" ", " "),
+        ("\n \n", "\n \n"),
+        ("&#32;", " "),
+        (" <!-- c --> x", "  x"),
+        (" <c:x> </c:x> <c:x>b</c:x> ", '{"x":[" ","b"]}'),
+        ("a <c:x>b</c:x>", '{"x":"b","#text":"a "}'),
+    ],
+)
+def test_white_space_in_a_value_is_kept(text, value):
+    """Between elements it is none of a value, and in plain records the parser leaves it out."""
+    record = f"<c:case>\n <c:t>{text}</c:t>\n</c:case>"
+    assert read(ROOT % (record * 3).encode(), columns={"t": {"path": "c:t"}})[0] == [{"t": value}] * 3
 
 
 def test_a_record_that_does_not_parse_keeps_its_text_bounded():
