@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from import_platform.errors import SourceUnavailable
 from import_platform.sources.files.declaration import Files
 from import_platform.sources.files.opened import FileDamaged
 from import_platform.sources.files.piece import Bad, Piece, Reading, empty
@@ -34,6 +33,10 @@ BATCH_BYTES = 4 << 20
 PIECE_BYTES = 8 << 20
 _NUMBER, _ITEM = "__row", "__item"
 _OPTIONS = ipc.IpcWriteOptions(compression="lz4")
+
+
+class Gone(Exception):
+    """What was shredded is not there any more, or cannot be read."""
 
 
 class NoRoom(Exception):
@@ -144,7 +147,7 @@ class Spool:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def pieces(self, reading: Reading, table: int, *, is_child: bool) -> Iterator[Piece]:
-        """Raises FileDamaged behind the rows that came before the damage."""
+        """Raises FileDamaged behind the rows that came before the damage, and Gone behind those of earlier segments."""
         state = self.state()
         waiting: list[Rows] = []
         held = 0
@@ -168,7 +171,7 @@ class Spool:
             yield from _read(self._path(number, table), last, is_child=is_child)
         except (pa.ArrowException, OSError):
             self.remove()
-            raise SourceUnavailable("what was shredded of a file is gone", remedy="Run the sync again.") from None
+            raise Gone from None
 
     def _path(self, segment: int, table: int) -> Path:
         return self._folder / f"{segment:05d}-{table}.arrow"

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from import_platform.core.feed import FeedFile
 from import_platform.sources.files.declaration import Files
 from import_platform.sources.files.opened import FileDamaged
 from import_platform.sources.files.piece import Piece, Reading, empty
-from import_platform.sources.files.spool import About, Lock, NoRoom, Spool, State
+from import_platform.sources.files.spool import About, Gone, Lock, NoRoom, Spool, State
 from import_platform.sources.files.xml_rows import read_xml, utf8
 from import_platform.sources.files.xml_shred import Shredder, Stretch
 
@@ -73,8 +73,14 @@ class SharedXml:
             except NoRoom:
                 yield from read_xml(reading)
                 return
+            upto = reading.row
             try:
-                yield from spool.pieces(reading, own, is_child=bool(reading.table.rows))
+                for piece in spool.pieces(reading, own, is_child=bool(reading.table.rows)):
+                    upto = piece.at["row"]
+                    yield piece
+            except Gone:  # somebody cleared the folder
+                yield from read_xml(replace(reading, begin={**reading.begin, "row": upto}))
+                return
             except FileDamaged:
                 self._read.append((spool, own))
                 raise

@@ -171,3 +171,25 @@ def test_damage_and_broken_records_are_told_by_every_table(court):
         assert len(reasons) == 2, reasons
         assert any(reason.startswith("row 50: the record does not parse") for reason in reasons)
     assert court.counts() == [88, 176, 176]
+
+
+@pytest.mark.parametrize("nth", [1, 3])
+@pytest.mark.parametrize("what", ["removed", "broken"])
+def test_what_is_gone_in_the_middle_is_read_from_the_file(court, monkeypatch, nth, what):
+    """As after somebody has cleared the temporary folder."""
+    court.sync("cases")
+    segment, met = spool.Spool._segment, []
+
+    def cleared(self, number, table, *args, **options):
+        met.append(number)
+        if len(met) == nth:
+            path = self._path(number, table)
+            path.unlink() if what == "removed" else path.write_bytes(b"no rows")
+        return segment(self, number, table, *args, **options)
+
+    monkeypatch.setattr(spool.Spool, "_segment", cleared)
+    monkeypatch.setattr(spool, "PIECE_BYTES", 1)
+    court.sync("parties")
+    monkeypatch.undo()
+    parties = pl.read_delta(court.lake.table_uri("s", "parties"))
+    assert sorted(parties["name"]) == sorted(f"{name}{i}" for name in "ab" for i in range(1, RECORDS + 1))
