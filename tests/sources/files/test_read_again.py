@@ -144,3 +144,18 @@ def test_killed_at_any_durable_step_and_asked_again_the_table_is_whole(fed, tabl
         again(fed, table, "*")
         assert (fed.cases if table == "cases" else fed.parties) == wanted
     assert kills >= 4, "most steps were met"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # processes of their own, on a machine that may be loaded
+@pytest.mark.parametrize("step", [2, 3, 5])
+def test_files_are_read_again_beside_a_sync_that_was_killed(fed, step):
+    fed.put("3.xml", case(4, "", op="delete"), case(5, "five", "g"))
+    for table in ("cases", "parties"):
+        assert fed.killed(table, step)
+        lose(fed.lake, table, "true")
+        again(fed, table, "*")
+        fed.sync(table)
+        assert fed.sync(table).rows_read == 0
+    assert fed.cases == [(1, "new"), (3, "three"), (5, "five")]
+    assert fed.parties == [(1, "e"), (3, "d"), (5, "g")]
