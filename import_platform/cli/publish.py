@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from import_platform.assets.publish_asset import publish_groups, published_key
 from import_platform.cli.progress import observing
-from import_platform.cli.summary import leave, reporting_failure
+from import_platform.cli.summary import conclude, reporting_failure
 from import_platform.cli.terminal import Terminal, grid
 from import_platform.components.loading import load_sources
 from import_platform.core.budget import format_bytes
@@ -34,12 +34,7 @@ def run(screen: Terminal, selection: str) -> None:
                 reports = launch_publish(selection, sources=sources, steps_of=steps_of, observer=observer)
         except Interrupted as error:
             reports, interrupted = error.report or [], True
-        if screen.is_json:
-            for report in reports:
-                screen.emit(report.as_json())
-        else:
-            _print(screen, reports)
-        leave(screen, reports, interrupted=interrupted)
+        conclude(screen, reports, interrupted=interrupted, show=_print)
 
 
 def _print(screen: Terminal, reports: Sequence[SyncReport]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.markup import escape
@@ -34,8 +34,15 @@ _COLUMNS = (
 )
 
 
-def conclude(screen: Terminal, reports: Sequence[SyncReport], *, interrupted: bool) -> None:
-    """Prints the reports and leaves by the exit code of the worst: interrupted, then failed, then done.
+def conclude(
+    screen: Terminal,
+    reports: Sequence[SyncReport],
+    *,
+    interrupted: bool,
+    show: Callable[[Terminal, Sequence[SyncReport]], None] | None = None,
+) -> None:
+    """Prints the reports and leaves by the exit code of the worst: interrupted, then failed, then done. `show` prints
+    them for people, as those of syncs where it is left out.
 
     Raises:
         Failed: carrying the exit code, unless all is well.
@@ -44,7 +51,7 @@ def conclude(screen: Terminal, reports: Sequence[SyncReport], *, interrupted: bo
         for report in reports:
             screen.emit(report.as_json())
     else:
-        _print(screen, reports)
+        (show or _print)(screen, reports)
     leave(screen, reports, interrupted=interrupted)
 
 

@@ -36,6 +36,7 @@ from import_platform.pipeline.incoming import Rows
 from import_platform.pipeline.ledger import commit_facts
 from import_platform.pipeline.merge import Merge, Merged, Target
 from import_platform.pipeline.replace_range import PartlyInRange, range_files, whole_files
+from import_platform.pipeline.shares import LeafShare
 from import_platform.pipeline.widen import widen_columns
 
 TRIES = 20
@@ -228,18 +229,22 @@ class Flush:
 
     def _merge_into(self, schema: pa.Schema) -> Merge:
         if self._merge is None or self._merging != schema:
-            table = self._table
-            self._merge = Merge(
-                self._target(schema),
-                self._rows(),
-                by_key=by_key(table, self._attempt),
-                budget=table.context.budget,
-                on_rows=self._progressed,
-                watch=table.context.watch,
-                limit_bytes=table.context.partition_max_bytes,
-            )
+            self._merge = self._merge_of(schema)
             self._merging = schema
         return self._merge
+
+    def _merge_of(self, schema: pa.Schema, share: LeafShare | None = None) -> Merge:
+        context = self._table.context
+        return Merge(
+            self._target(schema),
+            self._rows(),
+            by_key=by_key(self._table, self._attempt),
+            budget=context.budget,
+            on_rows=self._progressed,
+            watch=context.watch,
+            limit_bytes=context.partition_max_bytes,
+            share=share,
+        )
 
     def _target(self, schema: pa.Schema) -> Target:
         return target_of(self._table, schema)

@@ -15,7 +15,7 @@ from import_platform.io.delta import Snapshot
 from import_platform.io.parquet import WrittenFile
 from import_platform.pipeline.context import OpenTable
 from import_platform.pipeline.fan_out import COUNTED, read_parts, read_plan
-from import_platform.pipeline.flush import Flush, by_key, target_of
+from import_platform.pipeline.flush import Flush
 from import_platform.pipeline.incoming import Placing
 from import_platform.pipeline.merge import Merge, Merged
 from import_platform.pipeline.shares import LeafShare
@@ -59,19 +59,10 @@ class GatheredFlush(Flush):
         assert self._plan is not None
         if self._merge is not None:
             self._merge.discard(())
-        table = self._table
         taken = frozenset(leaf for part in self._plan.parts if part.number in used for leaf in part.leaves)
         self._merging = None  # of no use to a round that merges everything
-        self._merge = Merge(
-            target_of(table, schema),
-            self._rows(),
-            by_key=by_key(table, self._attempt),
-            budget=table.context.budget,
-            on_rows=self._progressed,
-            watch=table.context.watch,
-            limit_bytes=table.context.partition_max_bytes,
-            share=LeafShare(Share(taken, others=True), snapshot.leaves if snapshot is not None else frozenset()),
-        )
+        leaves = snapshot.leaves if snapshot is not None else frozenset()
+        self._merge = self._merge_of(schema, LeafShare(Share(taken, others=True), leaves))
         return self._merge
 
     def _usable(self, snapshot: Snapshot | None, schema: pa.Schema) -> set[int]:
