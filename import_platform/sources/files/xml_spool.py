@@ -102,18 +102,19 @@ class SharedXml:
             if is_kept(spool.about()):
                 continue
             with suppress(NoRoom), Lock(lock_path) as lock:
-                if lock.alone() and not is_kept(about := spool.about()):
-                    if about is not None:
-                        spool.use(about.tables.index(table.name))
-                    _remove_used(spool, lock)
+                if not (lock.alone() or lock.together()):  # somebody shreds it
+                    continue
+                if is_kept(about := spool.about()):
+                    continue
+                if about is not None:
+                    spool.use(about.tables.index(table.name))
+            _remove_if_used(spool)
 
     def close(self) -> None:
         """Lets go of what was read to its end."""
         for spool, own in self._read:
             spool.use(own)
-            with suppress(NoRoom), Lock(spool.lock_path) as lock:
-                if spool.is_used() and lock.alone():
-                    _remove_used(spool, lock)
+            _remove_if_used(spool)
         self._read.clear()
 
     def _about(self, group: Sequence[Files], file: FeedFile) -> About:
@@ -200,11 +201,12 @@ def _idle(reading: Reading) -> Piece:
     return Piece(empty(), np.array([], np.int64), {"row": reading.row})
 
 
-def _remove_used(spool: Spool, lock: Lock) -> None:
-    """`lock` is held alone."""
-    if spool.is_used():
-        spool.remove()
-        lock.remove()
+def _remove_if_used(spool: Spool) -> None:
+    """Called behind `use` and with no lock: of all that let go at once the last one finds nobody in its way."""
+    with suppress(NoRoom), Lock(spool.lock_path) as lock:
+        if spool.is_used() and lock.alone() and spool.is_used():
+            spool.remove()
+            lock.remove()
 
 
 def _room(spool: Spool) -> int:
