@@ -60,7 +60,7 @@ class _Paces:
         if pace is None or pace.stage is not stage or rows < pace.rows_before:
             pace = self._paces[table] = _Pace(stage, now, 0)
         parts = [f"{rows:,} of ~{max(rows, total_rows):,} rows" if total_rows else f"{rows:,} rows"]
-        if now - pace.since >= RATE_SECONDS:
+        if rows and now - pace.since >= RATE_SECONDS:
             parts.append(f"{rows / (now - pace.since):,.0f} rows/s")
         pace.rows_before = rows
         return ", ".join([*parts, format_bytes(bytes_)] if bytes_ else parts)

@@ -193,7 +193,7 @@ class Extract:
             self._table.spec.id,
             Stage.READING,
             rows=self._report.rows_read,
-            bytes_=self._report.bytes_read,
+            bytes_=self._report.bytes_read + page.ahead_bytes,
             total_rows=total,
         )
 

@@ -48,12 +48,14 @@ class Page:
     """One answer of a source. `batch` has exactly the requested columns in `TableInfo.arrow_schema` types.
 
     `token` is set when a read may go on after this page without missing or repeating a row of it; None means that the
-    rows since the last token are only whole together with later pages.
+    rows since the last token are only whole together with later pages. `ahead_bytes` of the source were read for
+    rows of later pages; only people are told.
     """
 
     batch: pa.RecordBatch
     token: Token | None
     rejected: tuple[RejectedRow, ...] = ()
+    ahead_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class Bad:
 class Piece:
     """Rows as the file has them. `numbers` are those of the rows in their part, from 1, `items` those of child rows
     in their record. A reader that begins with `at` goes on after this piece. `misfits` are positions in the batch with
-    column and reason, `gone` the rows that only say that others are gone (None: none)."""
+    column and reason, `gone` the rows that only say that others are gone (None: none). `ahead_bytes` were read for rows
+    that come later."""
 
     batch: pa.RecordBatch
     numbers: Numbers
@@ -43,6 +44,7 @@ class Piece:
     bad: tuple[Bad, ...] = ()
     misfits: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     gone: Marks | None = None
+    ahead_bytes: int = 0
 
 
 @dataclass(frozen=True)

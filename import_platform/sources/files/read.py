@@ -151,7 +151,7 @@ class FeedPass:
         batch = self._batch({**done.arrays, **own}, count)
         if done.misfits:
             batch = batch.filter(pa.array(~np.isin(np.arange(count), list(done.misfits))))
-        return Page(self._in_range(batch), token, tuple(rejected))
+        return Page(self._in_range(batch), token, tuple(rejected), piece.ahead_bytes)
 
     def _in_range(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         range_ = self._request.range

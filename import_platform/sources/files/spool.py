@@ -45,11 +45,12 @@ class NoRoom(Exception):
 
 @dataclass(frozen=True)
 class State:
-    """How far a file is shredded: `uptos` are the last records of the segments. `whole`: it was read to its end, or to
-    its `damage`."""
+    """How far a file is shredded: `uptos` are the last records of the segments, which take `bytes` and were
+    `xml_bytes`. `whole`: it was read to its end, or to its `damage`."""
 
     uptos: tuple[int, ...] = ()
     bytes: int = 0
+    xml_bytes: int = 0
     whole: bool = False
     damage: str | None = None
     no_room: bool = False
@@ -112,11 +113,12 @@ class Spool:
                 raise NoRoom from error
         if written > room_bytes:
             raise NoRoom
-        self._say(State((*state.uptos, stretches[-1].upto), written))
+        xml_bytes = state.xml_bytes + sum(stretch.size_bytes for stretch in stretches)
+        self._say(State((*state.uptos, stretches[-1].upto), written, xml_bytes))
 
     def end(self, damage: str | None) -> None:
         state = self.state()
-        self._say(State(state.uptos, state.bytes, whole=True, damage=damage))
+        self._say(State(state.uptos, state.bytes, state.xml_bytes, whole=True, damage=damage))
 
     def give_up(self, about: About) -> None:
         """Nobody tries again for this version of the file."""

@@ -141,7 +141,7 @@ class SharedXml:
             elif time.monotonic() - since > STALLED_SECONDS:
                 raise NoRoom
             if not state.whole:
-                yield _idle(reading)
+                yield _idle(reading, state.xml_bytes)
                 time.sleep(_WAIT_SECONDS)
 
 
@@ -179,17 +179,19 @@ class _Filling:
         """What damage the file has."""
         self.spool.begin(self.about)
         room = _room(self.spool)
-        done = self.spool.state().uptos[-1:] or (0,)
+        before = self.spool.state()
+        done, shredded_bytes = before.uptos[-1:] or (0,), before.xml_bytes
         shredder = Shredder(self.group, row_bytes_max=self.reading.row_bytes_max, done=done[0])
         waiting: list[Stretch] = []
         damage = None
         try:
             for stretch in shredder.stretches(utf8(self.reading.part.open())):
                 waiting.append(stretch)
+                shredded_bytes += stretch.size_bytes
                 if sum(one.size_bytes for one in waiting) >= SEGMENT_BYTES:
                     self.spool.put(self.group, waiting, room_bytes=room)
                     waiting = []
-                yield _idle(self.reading)
+                yield _idle(self.reading, shredded_bytes)
         except FileDamaged as error:
             damage = str(error)
         if waiting:
@@ -197,8 +199,8 @@ class _Filling:
         return damage
 
 
-def _idle(reading: Reading) -> Piece:
-    return Piece(empty(), np.array([], np.int64), {"row": reading.row})
+def _idle(reading: Reading, ahead_bytes: int) -> Piece:
+    return Piece(empty(), np.array([], np.int64), {"row": reading.row}, ahead_bytes=ahead_bytes)
 
 
 def _remove_if_used(spool: Spool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from import_platform.core.report import Silent, Stage
 from import_platform.core.table import DeclaredTable
 from import_platform.io.lake import Lake
 from import_platform.pipeline.context import TableContext
@@ -16,6 +17,7 @@ from import_platform.sources.files.xml_shred import Shredder
 from tests.sources.files.conftest import BUDGET
 
 RECORDS = 3000
+SILENT = Silent()
 TABLES = {
     "cases": {"primary_key": ["id"], "columns": {"id": {"path": "@id", "type": "bigint"}, "title": {"path": "t"}}},
     "parties": {"rows": "p", "columns": {"case": {"path": "/@id", "type": "bigint"}, "name": {"path": "@n"}}},
@@ -61,12 +63,11 @@ class Court:
         shared = {"pattern": str(self.file), "record": "case"}
         return FilesSource({"kind": "files", "files": [{"name": n, **shared, **w} for n, w in TABLES.items()]})
 
-    def sync(self, *names, **options):
+    def sync(self, *names, observer=SILENT, **options):
         for name in names:
             source = self.source()
-            self.passes.clear() if not names else None
             try:
-                sync_table(TableContext("s", DeclaredTable(name), source, self.lake, BUDGET), **options)
+                sync_table(TableContext("s", DeclaredTable(name), source, self.lake, BUDGET, observer), **options)
             finally:
                 source.close()
 
@@ -88,6 +89,21 @@ def test_one_pass_serves_every_table_and_leaves_nothing_behind(court):
     notes = pl.read_delta(court.lake.table_uri("s", "notes")).sort("_row", "_item")
     assert notes.select("case", "note", "_row", "_item").rows()[2:4] == [(2, "x", 2, 1), (2, "y2", 2, 2)]
     assert court.spooled() == []
+
+
+def test_people_see_how_much_of_the_file_was_shredded(court):
+    seen = []
+
+    class Told(Silent):
+        def progress(self, table, stage, *, rows, bytes_, total_rows):
+            if stage is Stage.READING and not rows:
+                seen.append(bytes_)
+
+    court.sync("cases", observer=Told())
+    size = court.file.stat().st_size
+    assert len(set(seen)) > 2, "it grows"
+    assert seen == sorted(seen)
+    assert 0.9 * size < seen[-1] <= size
 
 
 def test_what_is_spooled_is_for_its_owner_only(court):
