@@ -3,9 +3,10 @@
 FROM python:3.12-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
-RUN python -m venv /opt/venv
+# Without a pip of its own: nothing is installed into an image that runs.
+RUN python -m venv --without-pip /opt/venv
 COPY requirements.image.lock ./
-RUN /opt/venv/bin/pip install --require-hashes --no-deps -r requirements.image.lock
+RUN python -m pip --python /opt/venv install --require-hashes --no-deps -r requirements.image.lock
 # The wheel is made by the build backend that requirements.lock pins; it is no part of the image.
 COPY requirements.lock pyproject.toml README.md ./
 RUN python -m venv /opt/tools \
@@ -13,7 +14,7 @@ RUN python -m venv /opt/tools \
     && /opt/tools/bin/pip install --require-hashes --no-deps -r tools.lock
 COPY import_platform ./import_platform
 RUN /opt/tools/bin/python -m hatchling build -t wheel -d /build/dist \
-    && /opt/venv/bin/pip install --no-deps --no-index /build/dist/*.whl \
+    && python -m pip --python /opt/venv install --no-deps --no-index /build/dist/*.whl \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib
 
 FROM python:3.12-slim-bookworm
