@@ -7,8 +7,10 @@ import ctypes
 import functools
 import gc
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -55,10 +57,14 @@ def tame_allocators() -> None:
     of 256 KiB held no less memory and cost 1.6 times the CPU in page faults. Constants: M_TRIM_THRESHOLD -1,
     M_MMAP_THRESHOLD -3, M_ARENA_MAX -8 of glibc's malloc.h; other libcs are left as they are.
 
+    pyarrow looks for pandas at its first array, and imports it where it is installed: 80 MB that no budget knows of. It
+    is told once that there is none; whoever asks for pandas itself gets it, `to_pandas` included.
+
     What lives at the first call (modules, definitions: hundreds of thousands of objects) is looked through by no later
     collection; that took 0.1 to 0.2 s at the end of every table.
     """
-    _freeze()
+    with _FIRST:
+        _settle()
     pa.set_memory_pool(pa.system_memory_pool())
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -66,10 +72,28 @@ def tame_allocators() -> None:
             mallopt(option, value)
 
 
+_FIRST = threading.Lock()
+
+
 @functools.cache
-def _freeze() -> None:
+def _settle() -> None:
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, _WITHOUT_PANDAS)
+        try:
+            pa.array([0])
+        finally:
+            sys.meta_path.remove(_WITHOUT_PANDAS)
     gc.collect()
     gc.freeze()
+
+
+class _WithoutPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname, name=fullname)
+
+
+_WITHOUT_PANDAS = _WithoutPandas()
 
 
 def release_unused() -> None:

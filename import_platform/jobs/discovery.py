@@ -24,6 +24,7 @@ from import_platform.core.table import (
 )
 from import_platform.errors import ConfigError, SourceUnavailable
 from import_platform.io.lake import Lake
+from import_platform.io.memory import tame_allocators
 from import_platform.pipeline.inspect import table_status
 from import_platform.resources.naming import SOURCE_TAG, discover_job, partitions_def, table_id
 from import_platform.resources.platform import PlatformResource, SourceConfig
@@ -66,6 +67,7 @@ def discover_source(
     Raises:
         ConfigError, SourceRejected, SourceUnavailable: the source could not be asked at all; nothing was saved.
     """
+    tame_allocators()  # a source may sample rows before its first table is synced
     deadline = time.monotonic() + SOURCE_SECONDS
     with platform.source(config) as source:
         infos = tuple(source.discover())
