@@ -15,7 +15,7 @@ def with_known(info: TableInfo, known: pa.Schema) -> TableInfo:
     """The table with the columns of a schema as well, each in the type that holds the values of both."""
     if not info.sampled:
         return info
-    found = {column.name: column for column in info.columns}
+    found = {column.name: column for column in (*info.always, *info.columns)}
     columns = []
     for field in known:
         if field.name == PARTITION_COLUMN:

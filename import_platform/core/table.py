@@ -113,7 +113,8 @@ class TableInfo:
     those seen so far, and a read may meet more or wider ones (`sources.protocol.ColumnsGrew`). `deleted` is the column
     by which the source itself marks rows that went away. A `synthetic` column is read only where it is the cursor.
     `key_repeats` says that the source gives rows of one key several times, `versions` which of them stays wherever that
-    is not the one that came last.
+    is not the one that came last. Of a sampled table without rows `columns` is empty, and `always` are those that its
+    rows will have in any case.
     """
 
     schema: str
@@ -130,6 +131,7 @@ class TableInfo:
     synthetic: tuple[ColumnInfo, ...] = ()
     key_repeats: bool = False
     versions: Versions | None = None
+    always: tuple[ColumnInfo, ...] = ()
 
     @property
     def name_in_lake(self) -> str:

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from import_platform.core.budget import MIB, budget_of
 from import_platform.core.grouping import DeclaredGrouping
 from import_platform.core.groups import OutOfOrder
 from import_platform.core.report import Silent, Status
@@ -21,7 +20,7 @@ from import_platform.io.lake import Lake
 from import_platform.io.store import Store
 from import_platform.pipeline.regroup import MANIFEST, Regrouping, regroup
 from tests.pipeline.list_source import ListSource
-from tests.pipeline.synced_table import PAGE_BY_PAGE, SyncedTable, rows
+from tests.pipeline.synced_table import PAGE_BY_PAGE, ROOMY, SyncedTable, rows
 from tests.s3_server import new_bucket, s3_server
 
 ROWS = [(f"n{i // 7:04d}", i % 7, float(i)) for i in range(700)]
@@ -46,7 +45,7 @@ class Place:
         pq.write_table(table, self.root / "in" / name, row_group_size=50)
 
     def regroup(self, stop=lambda: False, **changed):
-        work = Regrouping(self.lake, budget_of(512 * MIB, base_bytes=200 * MIB), Silent(), stop, self.root / "scratch")
+        work = Regrouping(self.lake, ROOMY, Silent(), stop, self.root / "scratch")
         fields = {**self.declared.__dict__, **changed}
         return regroup(work, DeclaredGrouping(**fields))
 

@@ -184,21 +184,21 @@ class FilesSource:
             own[MODIFIED] = pa.timestamp("us", "UTC")
         if table.has_marks:
             own[GONE] = pa.bool_()
-        if not set(known) - set(own):
-            return TableInfo("", table.name, (), sampled=True, cursors=())
         declared = table.types
-        columns = [
+        columns = tuple(
             ColumnInfo(name, dtype, "declared" if name in declared else table.format, name not in table.key)
             for name, dtype in ({n: t for n, t in known.items() if n not in own} | own).items()
-        ]
+        )
+        has_rows = bool(set(known) - set(own))
         return TableInfo(
             "",
             table.name,
-            tuple(columns),
+            columns if has_rows else (),
             table.key,
             cursors=(NUMBER,),
             sampled=True,
             deleted=GONE if table.has_marks else None,
             key_repeats=not table.by_place,
             versions=table.versions,
+            always=() if has_rows else columns,
         )

@@ -69,21 +69,22 @@ class Shape:
     def table(self) -> TableInfo:
         resource = self.resource
         names = {column.name for column in self.columns}
-        if not names.issuperset(resource.primary_key):  # no row was ever seen: a guessed key would stay a guess
-            return TableInfo("", resource.name, (), sampled=True, cursors=())
         changes = self._orders_changes()
-        ordered = changes in names and bool(resource.primary_key or resource.endpoint.incremental)
+        has_rows = names.issuperset(resource.primary_key)  # else no row was ever seen: a guessed key would stay a guess
+        ordered = (changes in names or not has_rows) and bool(resource.primary_key or resource.endpoint.incremental)
+        columns = tuple(
+            ColumnInfo(c.name, c.type, "declared" if c.fixed else "json", c.name not in resource.primary_key)
+            for c in self.columns
+        )
         return TableInfo(
             "",
             resource.name,
-            tuple(
-                ColumnInfo(c.name, c.type, "declared" if c.fixed else "json", c.name not in resource.primary_key)
-                for c in self.columns
-            ),
+            columns if has_rows else (),
             resource.primary_key,
             cursors=(changes,) if changes is not None and ordered else (),
             sampled=True,
             deleted=self._marks_deleted(),
+            always=() if has_rows else columns,
         )
 
     def _marks_deleted(self) -> str | None:
