@@ -209,3 +209,16 @@ def test_the_state_says_how_far_a_sync_came(server: ApiServer, tmp_path: Path) -
     assert snapshot is not None
     state = json.loads(table.staging().state(snapshot.transaction).to_json())
     assert (state["cursor"], state["settled"], len(state["tail"])) == (str(number(2)), False, 1)
+
+
+def test_rows_stay_when_the_api_shows_none_any_more(server: ApiServer, tmp_path: Path) -> None:
+    """Nothing is known of the columns then, and that is no reason to read, and so to empty, the whole table."""
+    feed = Feed(server, [row(number, n) for n in range(15)])
+    table = RestTable(connection(server), "events", str(tmp_path))
+    table.sync()
+    kept, feed.rows = feed.rows, []
+    server.lists["/events"] = Listed(lambda _: [], "keyset", per_page=PER_PAGE)
+    assert table.sync().rows_deleted == 0
+    feed = Feed(server, [*kept, row(number, 15)])
+    assert table.sync().rows_inserted == 1
+    assert table.ids() == [row["id"] for row in feed.rows]
