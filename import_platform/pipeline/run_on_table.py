@@ -38,7 +38,7 @@ def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], Non
         try:
             work(open_table(replace(context, watch=watch)), report)
         except NoRowsYet as nothing:
-            context.observer.note(context.table_id, f"{nothing.message}; its first row makes the table")
+            context.observer.note(context.table_id, str(nothing))
         except ImportPlatformError as error:
             report.status, report.error = Status.FAILED, str(error)
             error.report = report

@@ -15,7 +15,7 @@ from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.dlt_sources.adapter import Hints, Reading, open_resources, starts_at
-from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ReadRequest
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, NoRowsYet, Page, ReadRequest
 from import_platform.sources.rest.ascending import is_open_ended
 from import_platform.sources.rest.client import Fetched, Listing
 from import_platform.sources.rest.declaration import Endpoint, Incremental, Resource
@@ -48,9 +48,16 @@ class DltSource:
         return f"dlt source {self._path}, {len(self._resources())} resources"
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
-        """The columns of the first rows of each resource; in name order."""
+        """The columns of the first rows of each resource; in name order.
+
+        Raises NoRowsYet where some are named: what a cursor is shows in its rows only, and a pass without it would take
+        away what the lake has.
+        """
         found = self._resources()
-        return [self._described(found[name]) for name in sorted(found) if names is None or name in names]
+        infos = [self._described(found[name]) for name in sorted(found) if names is None or name in names]
+        if names is not None and any(not info.columns and found[info.name].incremental is not None for info in infos):
+            raise NoRowsYet("the source gives no row now", remedy="Its next row is read")
+        return infos
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
         column = table.column(cursor)

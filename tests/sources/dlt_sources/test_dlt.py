@@ -108,3 +108,21 @@ def test_what_a_source_raises_is_told_without_its_words() -> None:
 def test_a_path_that_leads_nowhere_is_a_sentence() -> None:
     with pytest.raises(ConfigError, match="cannot be opened"):
         open_source("shop", {"kind": "dlt", "source": "tests.no_such_module:shop"}).check()
+
+
+@pytest.mark.parametrize("table", ["customers", "payments"])
+def test_rows_stay_when_the_source_gives_none_any_more(
+    table: str, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What kind of cursor it has is not known then: a pass without it would take every row away."""
+    lake = RestTable({**SHOP, "tables": [table]}, table, str(tmp_path))
+    lake.sync()
+    kept = rows.copy()
+    rows.clear()
+    monkeypatch.setattr(shop, "PAID", [0])
+    assert lake.sync().status.value == "unchanged"
+    assert lake.frame().height == 100
+    rows += kept
+    monkeypatch.setattr(shop, "PAID", [101])
+    lake.sync()
+    assert lake.frame().height == (101 if table == "payments" else 100)
