@@ -205,7 +205,7 @@ def test_the_chart_alone_says_what_the_pods_of_a_run_and_of_its_steps_are(machin
     for key, job in jobs.items():
         validate(job, KUBERNETES.rpartition(".")[0], strict=True)
         check_pod(machine, job, is_step=bool(key))
-    assert set(cluster.requests) == {("create", "batch", "jobs"), ("get", "batch", "jobs/status")}
+    assert ("create", "batch", "jobs") in cluster.requests  # a status is asked for only of what lasts
     assert set(cluster.requests) <= allowed(machine.objects)
     synced = json.loads(machine.exec("import-platform", "sync", "shop/customers", "--json"))
     assert synced["table"] == "shop/customers"
