@@ -26,7 +26,7 @@ from import_platform.pipeline.parents import LakeParents
 from import_platform.pipeline.run_notes import RunNotes
 from import_platform.pipeline.step_sizes import StepSizes
 from import_platform.pipeline.turns import Granting, Turns
-from import_platform.sources.protocol import NoRowsYet, ReadsLake, Source, UsesScratch
+from import_platform.sources.protocol import NoRowsYet, ReadsLake, SaysWhyEmpty, Source, UsesScratch
 
 
 def _never() -> bool:
@@ -149,7 +149,8 @@ def open_table(context: TableContext) -> OpenTable:
     if snapshot is not None:
         info = with_known(info, without_enriched(snapshot.schema, declared.enrich))
     if info.sampled and not info.columns:
-        raise NoRowsYet("the table has no row yet", table=context.table_id, remedy="Its first row makes the table.")
+        why = context.source.why_empty(info) if isinstance(context.source, SaysWhyEmpty) else None
+        raise why or NoRowsYet("the table has no row yet", remedy="Its first row makes the table")
     if declared.where is not None and not getattr(context.source, "takes_where", False):
         kind = context.source.kind
         raise ConfigError("this source takes no where:", table=context.table_id, kind=kind, remedy="Leave it out.")

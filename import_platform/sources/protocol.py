@@ -14,7 +14,7 @@ from import_platform.core.feed import FeedFile
 from import_platform.core.layout import ColumnRange
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.table import TableInfo
-from import_platform.errors import RetryableError, SourceUnavailable
+from import_platform.errors import ImportPlatformError, RetryableError, SourceUnavailable
 
 Token = Mapping[str, Any]
 """A JSON object, opaque outside its connector: where to go on after a page."""
@@ -164,6 +164,15 @@ class UsesScratch(Protocol):
 
     def let_go(self, table: TableInfo, files: Sequence[FeedFile], after: Token | None) -> None:
         """Of what is kept there for the table, but for `files` from the token on, which it is about to read."""
+        ...
+
+
+@runtime_checkable
+class SaysWhyEmpty(Protocol):
+    """A source that knows why it has shown no row of a sampled table."""
+
+    def why_empty(self, table: TableInfo) -> ImportPlatformError | None:
+        """Behind `discover`. NoRowsYet: there is no fault; any other: a person has to act; None: nobody knows."""
         ...
 
 

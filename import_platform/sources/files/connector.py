@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from import_platform.core.feed import FeedFile
 from import_platform.core.lattice import join
 from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import ColumnInfo, HashPartition, TableInfo
-from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
+from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable
 from import_platform.sources.files.columns import fit
-from import_platform.sources.files.declaration import FILE, GONE, ITEM, MODIFIED, NUMBER, ROW, Files, parse
+from import_platform.sources.files.declaration import BY_FILE, FILE, GONE, ITEM, MODIFIED, NUMBER, ROW, Files, parse
 from import_platform.sources.files.families import with_families
 from import_platform.sources.files.gone import with_marks
 from import_platform.sources.files.opened import FileDamaged, parts_of
@@ -24,10 +25,23 @@ from import_platform.sources.files.places import Found, Place, place_of
 from import_platform.sources.files.read import READERS, SPELLED, FeedPass
 from import_platform.sources.files.web import WebPlace
 from import_platform.sources.files.xml_spool import SharedXml
-from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest, Token
+from import_platform.sources.protocol import (
+    Ceiling,
+    ColumnsGrew,
+    CursorWindow,
+    NoRowsYet,
+    Page,
+    ParentTables,
+    ReadRequest,
+    Token,
+)
 
 SAMPLED_FILES = 3
 SAMPLE_BYTES = 1 << 19
+SAMPLED_PIECES = 3
+"""Until one has rows: damage shows behind an empty one."""
+_WITH_HEADER = ("csv", "tsv", "parquet")
+"""Formats whose first rows name all columns of their file."""
 
 
 class FilesSource:
@@ -39,6 +53,8 @@ class FilesSource:
     def __init__(self, connection: Mapping[str, Any]) -> None:
         self._tables = with_families(parse(connection))
         self._known: dict[str, dict[str, pa.DataType]] = {}
+        self._seen: dict[str, set[str]] = {}
+        self._empty: dict[str, ImportPlatformError | None] = {}
         self._parents: ParentTables | None = None
         self._shared: SharedXml | None = None
         self._webs: dict[str, WebPlace] = {}
@@ -60,12 +76,27 @@ class FilesSource:
 
     def check(self) -> str:
         """Looks for the files of every table."""
-        counts = [f"{name}: {len(self._place(table).found())} files" for name, table in self._tables.items()]
-        return "; ".join(counts)
+        return "; ".join(self._counted(table) for table in self._tables.values())
+
+    def _counted(self, table: Files) -> str:
+        count = len(self._place(table).found())
+        return f"{table.name}: {count} files" if count else f"{table.name}: no file matches {table.pattern}"
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
-        """The columns of the first rows of a few files of each table; in name order."""
-        return [self._described(self._tables[n]) for n in sorted(self._tables) if names is None or n in names]
+        """The columns of the first rows of a few files of each table; in name order. Where all are asked for, one whose
+        files cannot be had is known by its declaration only, so that it does not stand in the way of the others."""
+        wanted = sorted(self._tables) if names is None else [name for name in sorted(self._tables) if name in names]
+        found: list[TableInfo] = []
+        failed: list[ImportPlatformError] = []
+        for name in wanted:
+            try:
+                found.append(self._described(self._tables[name]))
+            except (SourceRejected, SourceUnavailable) as error:
+                failed.append(error)
+                if names is not None or len(failed) == len(wanted):
+                    raise
+                found.append(self._info(self._tables[name]))
+        return found
 
     def files(self, table: TableInfo) -> tuple[FeedFile, ...]:
         """In the order of their names, or of their last changes."""
@@ -143,39 +174,39 @@ class FilesSource:
     def _described(self, table: Files) -> TableInfo:
         found = self._found(table)
         self._grow(table, table.types)
+        self._seen[table.name] = set()
         sampled = {f.path: f for f in (*found[: SAMPLED_FILES - 1], *found[-1:])}
-        for one in sampled.values():
-            self._sample(table, one)
+        damages = {path: damage for path, one in sampled.items() if (damage := self._sample(table, one)) is not None}
         info = self._info(table)
-        missing = [name for name in table.primary_key if info.column(name) is None]
-        if missing and info.columns:
-            raise ConfigError(
-                "a column of the primary key is in none of the files",
-                table=table.name,
-                column=missing[0],
-                columns=[column.name for column in info.columns][:30],
-                remedy="Correct primary_key, or the paths of columns.",
-            )
+        self._empty[table.name] = _why_empty(table, len(found), damages)
+        if info.columns:
+            _check_named(table, info, self._seen[table.name])
         return info
 
-    def _sample(self, table: Files, one: Found) -> None:
-        """Grows the table by the first rows of a file; a damaged one says nothing here, the sync names it."""
+    def why_empty(self, table: TableInfo) -> ImportPlatformError | None:
+        return self._empty.get(table.name)
+
+    def _sample(self, table: Files, one: Found) -> str | None:
+        """Grows the table by the first rows of a file; what damage it has. Beside files with rows the sync names it."""
         file = self._place(table).open(one.path)
         try:
             with parts_of(one.path, file, size_bytes=one.size_bytes, max_expansion=table.max_expansion) as parts:
                 for part in parts[:1]:
                     pieces = READERS[table.format](Reading(table, part, {}, SAMPLE_BYTES, SAMPLE_BYTES))
-                    for piece in pieces:
+                    for piece in islice(pieces, SAMPLED_PIECES):
+                        self._seen[table.name] |= set(piece.batch.schema.names)
                         known = self._known[table.name]
                         done = fit(
                             with_marks(table, piece), known=known, declared=table.types, is_text=table.format in SPELLED
                         )
                         self._grow(table, done.grown)
-                        break
-        except FileDamaged:
-            return
+                        if piece.batch.num_rows:
+                            break
+        except FileDamaged as damage:
+            return str(damage)
         finally:
             file.close()
+        return None
 
     def _info(self, table: Files) -> TableInfo:
         known = self._known.get(table.name, {})
@@ -201,4 +232,35 @@ class FilesSource:
             key_repeats=not table.by_place,
             versions=table.versions,
             always=() if has_rows else columns,
+        )
+
+
+def _why_empty(table: Files, files: int, damages: Mapping[str, str]) -> ImportPlatformError | None:
+    if not files:
+        return NoRowsYet(
+            "no file matches the pattern yet", pattern=table.pattern, remedy="Its first row makes the table"
+        )
+    for path, damage in damages.items():
+        return SourceRejected(
+            "no file of this table can be read",
+            file=path,
+            reason=damage,
+            remedy="Mend the file or take it away, or correct format, record and encoding.",
+        )
+    return None
+
+
+def _check_named(table: Files, info: TableInfo, seen: Collection[str]) -> None:
+    """Raises ConfigError: a column that decides about rows is in none of the files that were looked at."""
+    named = [("primary_key", name) for name in table.primary_key if info.column(name) is None]
+    if table.format in _WITH_HEADER and seen:
+        deciding = {"version": table.version, "delete_when": table.delete_when.column if table.delete_when else None}
+        named += [(word, name) for word, name in deciding.items() if name is not None and name not in (BY_FILE, *seen)]
+    for word, name in named:
+        raise ConfigError(
+            f"a column of {word} is in none of the files",
+            table=table.name,
+            column=name,
+            columns=sorted(seen or (column.name for column in info.columns))[:30],
+            remedy=f"Correct {word}, or the paths of columns.",
         )
