@@ -74,7 +74,7 @@ def _lines(settings: Settings, catalog: Catalog, *, live: bool) -> Iterator[Line
     for source in catalog.sources:
         yield from _source(source, settings, lake, live=live)
     for grouping in catalog.groupings:
-        yield _grouping(grouping, lake)
+        yield _grouping(grouping, catalog, lake)
     if not (catalog.sources or catalog.broken or catalog.groupings):
         folders = ", ".join(str(folder) for folder in settings.defs_folders)
         yield Line("sources", "declared", f"none yet; put <source>/defs.yaml into {folders}")
@@ -120,14 +120,15 @@ def _lake(uri: str) -> Iterator[Line]:
     yield Line("lake", "conditional put", "honoured")
 
 
-def _grouping(grouping: Grouping, lake: Lake | None) -> Line:
+def _grouping(grouping: Grouping, catalog: Catalog, lake: Lake | None) -> Line:
     """Whether its rows are there and have the columns; not whether they are in order, which takes reading them."""
     declared = grouping.declared
     if lake is None:
         return Line(grouping.name, "grouping", "waits for the lake")
-    if declared.table is not None and declared.table not in lake.tables():
-        return Line(grouping.name, "grouping", f"waits for the first sync of {'/'.join(declared.table)}")
     try:
+        if declared.table is not None and declared.table not in lake.tables():
+            catalog.source(declared.table[0])
+            return Line(grouping.name, "grouping", f"waits for the first sync of {'/'.join(declared.table)}")
         found = input_of(lake, declared)
         check_columns(found.files, declared.group_by(found.columns).columns)
     except ImportPlatformError as error:

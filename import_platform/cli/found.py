@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from import_platform.components.external_source import ExternalSource
 from import_platform.core.choose import resolve
+from import_platform.core.enrichment import without_enriched
 from import_platform.core.identity import check_identity
 from import_platform.core.imported import imported_tables
 from import_platform.core.sampled import with_known
@@ -67,7 +68,8 @@ def _judge(source: str, declared: DeclaredTable | None, info: TableInfo, lake: L
     name = info.name_in_lake
     try:
         snapshot = DeltaLog(lake.store, lake.table_path(source, name)).snapshot()
-        info = info if snapshot is None else with_known(info, snapshot.schema)
+        if snapshot is not None:
+            info = with_known(info, without_enriched(snapshot.schema, declared.enrich if declared is not None else ()))
         if info.sampled and not info.columns:
             raise NoRowsYet("0 rows: its first row makes the table")
         spec = resolve(source, declared or DeclaredTable(name), info)

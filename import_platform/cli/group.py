@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from import_platform.cli.progress import observing
-from import_platform.cli.summary import leave
+from import_platform.cli.summary import leave, reporting_failure
 from import_platform.cli.terminal import Terminal
 from import_platform.components.loading import load_sources
 from import_platform.core.budget import format_bytes
@@ -20,6 +20,7 @@ from import_platform.core.groups import GroupBy
 from import_platform.core.report import Status
 from import_platform.errors import ConfigError
 from import_platform.io.external_sort import sorted_files
+from import_platform.io.lake import Lake
 from import_platform.io.memory import MemoryWatch, tame_allocators
 from import_platform.io.parquet_files import ParquetFiles, find
 from import_platform.io.scratch import scratch_folder
@@ -27,6 +28,7 @@ from import_platform.io.store import Store
 from import_platform.jobs.group_launch import launch_group
 from import_platform.pipeline.check_order import check_columns
 from import_platform.pipeline.group_ordered import GroupedFiles, Output, emptied, group_ordered
+from import_platform.pipeline.regroup import violations_counted
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import read_settings
 
@@ -47,9 +49,15 @@ class Asked:
 
 def run(screen: Terminal, asked: Asked) -> None:
     """Raises ConfigError for bad usage, OutOfOrder and MemoryBudgetExceeded as `group_ordered`; what is done stays."""
-    if not (asked.by or asked.out):
-        _declared(screen, asked)
-        return
+    report = GroupReport(asked.pattern, out=asked.out)
+    with reporting_failure(screen, asked.pattern, report), violations_counted(report):
+        if asked.by or asked.out:
+            _files(screen, asked, report)
+        else:
+            _declared(screen, asked)
+
+
+def _files(screen: Terminal, asked: Asked, report: GroupReport) -> None:
     if not (asked.by and asked.out):
         raise ConfigError(
             "files are grouped by --by into --out", remedy="Give both, or neither to make a declared grouping."
@@ -59,10 +67,9 @@ def run(screen: Terminal, asked: Asked) -> None:
     grouping = _grouping(asked, files.schema(files.names[0]).names)
     check_columns(files, grouping.columns)
     budget = memory_budget(read_settings().memory)
-    output = Output(Store(asked.out), _shares(asked.shares))
+    output = Output(Store(asked.out, setting="--out"), _shares(asked.shares))
     if asked.overwrite:
         emptied(output)
-    report = GroupReport(asked.pattern, Status.DONE, out=asked.out)
     began = time.monotonic()
     with MemoryWatch(budget.total_bytes) as watch:
         if asked.sort:
@@ -71,12 +78,8 @@ def run(screen: Terminal, asked: Asked) -> None:
                 done = _group(screen, ordered, grouping, output, watch)
         else:
             done = _group(screen, files, grouping, output, watch)
-    report.rows_read, report.groups, report.files, report.spans_resumed = (
-        done.rows,
-        done.groups,
-        done.parts,
-        done.resumed,
-    )
+    report.status, report.rows_read, report.spans_resumed = Status.DONE, done.rows, done.resumed
+    report.groups, report.groups_left_out, report.files = done.groups, done.left_out, done.parts
     report.seconds, report.peak_memory_bytes = round(time.monotonic() - began, 3), watch.peak_bytes
     _tell(screen, report)
 
@@ -87,7 +90,11 @@ def _declared(screen: Terminal, asked: Asked) -> None:
         raise ConfigError(
             "a declared grouping takes no options", remedy="Write them into its defs.yaml, or give --by and --out."
         )
-    grouping = load_sources().grouping(asked.pattern)
+    catalog = load_sources()
+    grouping = catalog.grouping(asked.pattern)
+    table = grouping.declared.table
+    if table is not None and table not in Lake(read_settings().lake_uri).tables():
+        catalog.source(table[0])
     with observing(screen.err) as observer:
         report = launch_group(grouping.name, grouping.definitions(), grouping.key, observer)
     _tell(screen, report)
@@ -152,14 +159,23 @@ def _tell(screen: Terminal, report: GroupReport) -> None:
         screen.fail(f"{report.table}: {report.error}")
         return
     if report.status is Status.UNCHANGED:
-        screen.out.print(f"{report.table} is up to date: {report.groups:,} groups of {report.rows_read:,} rows")
+        groups = f"{report.groups:,} groups of {report.rows_read:,} rows"
+        screen.out.print(f"{report.table} is up to date: {groups}{_left_out(report)}")
         return
     resumed = f", {report.spans_resumed} spans were done before" if report.spans_resumed else ""
     screen.out.print(
-        f"{report.rows_read:,} rows in {report.groups:,} groups, {report.files} files in {report.out}{resumed}; "
+        f"{report.rows_read:,} rows in {report.groups:,} groups{_left_out(report)}, "
+        f"{report.files} files in {report.out}{resumed}; "
         f"{report.seconds:.1f} s ({report.rows_read / max(report.seconds, 1e-9):,.0f} rows/s), "
         f"peak memory {format_bytes(report.peak_memory_bytes)}"
     )
+
+
+def _left_out(report: GroupReport) -> str:
+    if not report.groups_left_out:
+        return ""
+    written = report.groups - report.groups_left_out
+    return f" ({written:,} written, {report.groups_left_out:,} left out by shares of less than 1)"
 
 
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+")

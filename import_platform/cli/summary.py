@@ -67,13 +67,16 @@ def leave(screen: Terminal, reports: Sequence[SyncReport], *, interrupted: bool)
 
 
 @contextmanager
-def reporting_failure(screen: Terminal, tables: str) -> Iterator[None]:
-    """With --json, what stops the command before any table has a report is an object too; stderr says it as well."""
+def reporting_failure(screen: Terminal, tables: str, report: SyncReport | None = None) -> Iterator[None]:
+    """With --json, what stops the command before any table has a report is an object too; stderr says it as well.
+    `report` is the one to fill where it is not a sync's."""
     try:
         yield
     except ImportPlatformError as error:
         if screen.is_json:
-            screen.emit(SyncReport(table=tables, status=Status.FAILED, error=str(error)).as_json())
+            told = report or SyncReport(table=tables)
+            told.status, told.error = Status.FAILED, str(error)
+            screen.emit(told.as_json())
         raise
 
 

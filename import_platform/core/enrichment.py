@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -103,22 +104,15 @@ def without_enriched(schema: pa.Schema, enrichments: Sequence[Enrichment]) -> pa
 
 
 def check_enrichments(enrichments: Sequence[Enrichment], columns: Sequence[str], *, sampled: bool) -> None:
-    """Holds what is declared against the columns of the table, as the lake names them. Those of a `sampled` table may
-    not have been seen yet.
+    """Holds what is declared against the columns of the table, as the lake names them. Of a `sampled` table those that
+    the first rows lack have to be declared.
 
     Raises:
         ConfigError: an input does not exist, or a column that an enrichment adds exists already.
     """
     taken = {name.lower() for name in columns}
     for each in enrichments:
-        for name in () if sampled else (*each.inputs, *each.key):
-            if name not in columns:
-                raise ConfigError(
-                    "an enrichment asks with a column that the table does not have",
-                    enrichment=each.name,
-                    column=name,
-                    remedy=f"The table has: {', '.join(columns[:30])}.",
-                )
+        check_asked(each, (*each.inputs, *each.key), columns, sampled=sampled)
         for name in each.schema.names:
             if name.lower() in taken:
                 raise ConfigError(
@@ -128,3 +122,20 @@ def check_enrichments(enrichments: Sequence[Enrichment], columns: Sequence[str],
                     remedy="Give the output, or the enrichment, another name.",
                 )
             taken.add(name.lower())
+
+
+def check_asked(enrichment: Enrichment, names: Sequence[str], columns: Sequence[str], *, sampled: bool = False) -> None:
+    """Raises ConfigError: one of these inputs or keys is not among the columns."""
+    for name in names:
+        if name in columns:
+            continue
+        close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+        remedy = f"Did you mean {close[0]}?" if close else f"The table has: {', '.join(columns[:30])}."
+        if sampled:
+            remedy += " Declare the type of one that only later rows have, under columns:."
+        raise ConfigError(
+            "an enrichment asks with a column that the table does not have",
+            enrichment=enrichment.name,
+            column=name,
+            remedy=remedy,
+        )

@@ -38,10 +38,12 @@ class DeclaredGrouping:
 
 @dataclass
 class GroupReport(SyncReport):
-    """`rows_read` rows became `groups` rows in `files` files. A resumed run counts all its spans."""
+    """`rows_read` rows are `groups` groups, each a row in `files` files but for those left out, whose keys fall into no
+    share. A resumed run counts all its spans."""
 
     out: str = ""
     groups: int = 0
+    groups_left_out: int = 0
     files: int = 0
     spans_resumed: int = 0
     violations: int = 0
@@ -54,6 +56,8 @@ class GroupReport(SyncReport):
             "out": self.out,
             "rows": self.rows_read,
             "groups": self.groups,
+            "groups_written": self.groups - self.groups_left_out,
+            "groups_left_out": self.groups_left_out,
             "violations": self.violations,
             "files": self.files,
             "spans_resumed": self.spans_resumed,

@@ -48,7 +48,7 @@ class GroupBy:
 
 
 class OutOfOrder(SourceRejected):
-    """A row stands before one that it should follow: sort the files first (`--sort`), or name their true order."""
+    """A row stands before one that it should follow: let the rows be sorted first, or name their true order."""
 
 
 class OrderedGroups:
@@ -163,7 +163,7 @@ class OrderedGroups:
                 file=place.file,
                 row=place.row + first + int(np.argmax(descends)),
                 order=[*by, *order_by],
-                remedy="Sort the files first (--sort does, within the memory budget), or name their true order.",
+                remedy="Let the rows be sorted first (--sort; in a declaration sort: true), or name their true order.",
             )
         return np.asarray(begins)
 

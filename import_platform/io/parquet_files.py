@@ -23,6 +23,8 @@ CODED_BYTES = 4
 PROBED_ROWS = 64
 """Rows decoded to learn how wide those of a row group are, because dictionaries hide it from the footer."""
 
+QUOTE = "Quote it, so that the shell leaves it alone, and check the folder."
+
 
 @dataclass(frozen=True)
 class ParquetFiles:
@@ -94,20 +96,20 @@ class ParquetFiles:
         return pa.OSFile(name) if self.store is None else self.store.open_input(_split(name)[1])
 
 
-def find(pattern: str, *, env: Mapping[str, str] | None = None) -> ParquetFiles:
+def find(pattern: str, *, env: Mapping[str, str] | None = None, remedy: str = QUOTE) -> ParquetFiles:
     """The files that a pattern names, by name: `*`, `?`, `[..]`, `**`; a folder means its *.parquet at any depth.
 
     `s3://bucket/prefix/*.parquet` is looked for with the usual AWS_* variables; there `*` goes through folders as well.
 
     Raises:
-        ConfigError: nothing matches, or the address is of neither kind.
+        ConfigError: nothing matches (`remedy` says what to do), or the address is of neither kind.
     """
     found = _on_s3(pattern, env) if "://" in pattern else _on_disk(pattern)
     if not found.names:
         raise ConfigError(
             "no file matches the pattern",
             found=pattern[:300],
-            remedy="Quote it, so that the shell leaves it alone, and check the folder.",
+            remedy=remedy,
         )
     return found
 
@@ -127,7 +129,7 @@ def _on_s3(pattern: str, env: Mapping[str, str] | None) -> ParquetFiles:
             remedy="Write a path or s3://bucket/prefix/*.parquet.",
         )
     bucket, path = _split(pattern)
-    store = Store(bucket, env=env)
+    store = Store(bucket, env=env, setting="the files' bucket")
     if not any(sign in path for sign in "*?["):
         path = path if path.endswith(".parquet") else f"{path.rstrip('/')}/*.parquet".lstrip("/")
     fixed = path[: min((path.find(sign) for sign in "*?[" if sign in path), default=len(path))]

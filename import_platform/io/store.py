@@ -60,6 +60,10 @@ class Inputs(Protocol):
     def open_input(self, path: str) -> pa.NativeFile: ...
 
 
+LAKE = "IMPORT_PLATFORM_LAKE"
+"""The setting that says where the lake is."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One stored object; `path` is relative to the store's root."""
@@ -73,8 +77,11 @@ class Store:
     """Objects by relative path. Every method raises StoreUnavailable when the store does not answer (retry later)
     and ConfigError when it refuses (fix credentials, bucket or permissions)."""
 
-    def __init__(self, uri: str, *, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, uri: str, *, env: Mapping[str, str] | None = None, setting: str = LAKE) -> None:
+        """`setting` is where a person wrote the address; errors send them there."""
         self.uri = uri.rstrip("/")
+        self._setting = setting
+        self._kind = "lake" if setting == LAKE else "folder"
         self.is_local = "://" not in self.uri
         self._access: S3Access | None = None
         if self.is_local:
@@ -87,9 +94,9 @@ class Store:
             self._store = self._access.bucket(self.uri)
         else:
             raise ConfigError(
-                "the lake is neither a folder nor an s3:// address",
+                "the address is neither a folder nor an s3:// address",
                 found=self.uri.split("://")[0] + "://",
-                remedy="Set IMPORT_PLATFORM_LAKE to a path or to s3://bucket/prefix.",
+                remedy=f"Set {setting} to a path or to s3://bucket/prefix.",
             )
 
     def __repr__(self) -> str:
@@ -107,10 +114,10 @@ class Store:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
-                "the lake folder cannot be created",
+                "the folder cannot be created",
                 path=str(self._root),
                 reason=error.strerror,
-                remedy="Point IMPORT_PLATFORM_LAKE at a folder you may write to.",
+                remedy=f"Point {self._setting} at a folder you may write to.",
             ) from error
 
     def get(self, path: str) -> bytes | None:
@@ -285,24 +292,24 @@ class Store:
         except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
             self._raise_for_keys()
             raise ConfigError(
-                "the lake refuses access",
-                lake=self.uri,
+                f"the {self._kind} refuses access",
+                **{self._kind: self.uri},
                 path=path,
-                remedy="Check the credentials and permissions of IMPORT_PLATFORM_LAKE.",
+                remedy=f"Check the credentials and permissions of {self._setting}.",
             ) from error
         except (BaseError, OSError) as error:
             self._raise_for_keys()
             if "Permission denied" in str(error):
                 raise ConfigError(
-                    "the lake cannot be written",
-                    lake=self.uri,
+                    f"the {self._kind} cannot be written",
+                    **{self._kind: self.uri},
                     path=path,
-                    remedy="Check the permissions of IMPORT_PLATFORM_LAKE.",
+                    remedy=f"Check the permissions of {self._setting}.",
                 ) from error
             reason = str(error).splitlines()[0][:200]
             raise StoreUnavailable(
-                "the lake's store did not answer",
-                lake=self.uri,
+                f"the {self._kind}'s store did not answer",
+                **{self._kind: self.uri},
                 path=path,
                 reason=reason,
                 remedy="Check that it is reachable; the next run goes on.",

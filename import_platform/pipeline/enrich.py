@@ -13,7 +13,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from import_platform.core.enriched_rows import Distinct, distinct, filled
-from import_platform.core.enrichment import Answer, Enrichment, Refusal, enriched_schema
+from import_platform.core.enrichment import Answer, Enrichment, Refusal, check_asked, enriched_schema
 from import_platform.io.enrichment_cache import EnrichmentCache
 from import_platform.pipeline.asking import Asking
 from import_platform.pipeline.context import OpenTable
@@ -30,6 +30,8 @@ class _Each:
         self.remembered = 0
 
     def columns(self, rows: pa.RecordBatch) -> list[pa.Array]:
+        # A schema policy may leave a column out that the source has.
+        check_asked(self.enrichment, self.enrichment.key, rows.schema.names)
         found = distinct(rows, self.enrichment.key)
         answers: dict[bytes, Answer] = dict(self.cache.find(found.digests))
         self.remembered += len(answers)
@@ -90,7 +92,9 @@ class Enriching:
     def enrich(self, rows: pa.RecordBatch, names: Collection[str] | None = None) -> pa.RecordBatch:
         """The rows with the columns of their enrichments (those of these names), whatever they had in them.
 
-        Raises Interrupted: stopped on request; what was answered is remembered.
+        Raises:
+            ConfigError: the rows have not the columns of a key.
+            Interrupted: stopped on request; what was answered is remembered.
         """
         chosen = [each for each in self._each if names is None or each.enrichment.name in names]
         if not chosen:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from import_platform.core.arrow import arrow_array, numpy_mask
 from import_platform.core.enriched_rows import missing
-from import_platform.core.enrichment import Enrichment, enriched_schema
+from import_platform.core.enrichment import Enrichment, check_asked, enriched_schema
 from import_platform.core.lattice import widened
 from import_platform.core.report import Stage, Status, SyncReport
 from import_platform.core.schema import evolve
@@ -91,6 +91,8 @@ class _Round:
         self._table = table
         self._report = report
         self._snapshot = _with_columns(table, _checked(table))
+        for each in table.spec.enrich:
+            check_asked(each, each.key, self._snapshot.schema.names)
         told = [name for each in table.spec.enrich for name in (each.status, *each.key)]
         # Files from before the enrichment lack its columns, and have the primary key.
         names = dict.fromkeys([*table.identity.primary_key, *told])

@@ -32,7 +32,7 @@ def input_of(lake: Lake, declared: DeclaredGrouping) -> GroupInput:
     if declared.table is not None:
         return _of_table(lake, *declared.table, () if declared.sort else [*declared.by, *declared.order_by])
     assert declared.files is not None
-    files = find(declared.files)
+    files = find(declared.files, remedy="Correct files: of the grouping, or bring them there.")
     columns = tuple(files.schema(files.names[0]).names)
     return GroupInput(files, columns, identity(files))
 

@@ -52,10 +52,12 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class GroupedFiles:
-    """What was read and written. Counts of a resumed run are of this run alone, but for `parts`."""
+    """What was read and written. Counts of a resumed run are of this run alone, but for `parts`. `left_out` of the
+    groups are in no share."""
 
     rows: int
     groups: int
+    left_out: int
     parts: int
     resumed: int
 
@@ -64,6 +66,7 @@ class GroupedFiles:
 class _Count:
     rows: int = 0
     groups: int = 0
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,13 @@ def group_ordered(
         finally:
             pool.shutdown(cancel_futures=True)
     parts = sum(entry.path.endswith(".parquet") for entry in output.store.entries(""))
-    return GroupedFiles(sum(c.rows for c in counts), sum(c.groups for c in counts), parts, len(done))
+    return GroupedFiles(
+        sum(c.rows for c in counts),
+        sum(c.groups for c in counts),
+        sum(c.left_out for c in counts),
+        parts,
+        len(done),
+    )
 
 
 def spans_of(row_groups: Sequence[RowGroup], span_bytes: int) -> list[range]:
@@ -140,7 +149,9 @@ class _Work:
         with _Parts(self.output, number) as parts:
             for grouped in self._groups(span, count):
                 count.groups += grouped.num_rows
+                count.left_out += grouped.num_rows
                 for share, some in self._shared(grouped):
+                    count.left_out -= some.num_rows
                     parts.write(share, some)
         self.output.store.put(f"{DONE}/{number:05d}", json.dumps(asdict(count)).encode())
         return count
@@ -282,10 +293,11 @@ def _not_ours(output: Output) -> ConfigError:
     )
 
 
-def total(output: Output) -> tuple[int, int]:
-    """Rows and groups of all spans that are done, whichever run did them."""
+def total(output: Output) -> tuple[int, int, int]:
+    """Rows, groups and groups left out of all spans that are done, whichever run did them."""
     told = [json.loads(output.store.get(entry.path) or b"{}") for entry in output.store.entries(DONE)]
-    return sum(each.get("rows", 0) for each in told), sum(each.get("groups", 0) for each in told)
+    rows, groups, left_out = (sum(each.get(name, 0) for each in told) for name in ("rows", "groups", "left_out"))
+    return rows, groups, left_out
 
 
 def _resumed(output: Output, manifest: bytes, *, replace: bool) -> set[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow as pa
 from import_platform.core.budget import MemoryBudget
 from import_platform.core.publication import PublishMode, PublishReport, ToPostgres
 from import_platform.core.report import Observer, Silent, Stage, Status
-from import_platform.errors import ConfigError, Interrupted
+from import_platform.errors import ConfigError, Interrupted, TableBusy, TargetRejected, TargetUnavailable
 from import_platform.io.delta import DeltaLog
 from import_platform.io.lake import Lake
 from import_platform.io.memory import MemoryWatch
@@ -63,14 +63,26 @@ def publish_group(work: Publishing, tables: Sequence[tuple[str, ToPostgres]], ds
     opened = [_opened(work, name, to) for name, to in tables]
     with MemoryWatch(work.budget.total_bytes) as watch, publishing_transaction(dsn) as transaction:
         targets = {table.name: PublishedTable(transaction, table.to.schema, table.target_name) for table in opened}
-        for name in sorted(targets, key=lambda name: targets[name].full_name):
-            targets[name].lock()  # in one order, so that two publishers never wait for each other
+        for table in sorted(opened, key=lambda table: targets[table.name].full_name):
+            with _told_of(table):
+                targets[table.name].lock()  # in one order, so that two publishers never wait for each other
         for table in opened:
-            _TableToPostgres(work, table, targets[table.name], watch).publish()
+            with _told_of(table):
+                _TableToPostgres(work, table, targets[table.name], watch).publish()
     for table in opened:
         table.report.seconds = round(time.monotonic() - started, 3)
         table.report.peak_memory_bytes = watch.peak_bytes
     return [table.report for table in opened]
+
+
+@contextmanager
+def _told_of(table: _Table) -> Iterator[None]:
+    """Adds to what the target says which table it was about, because a group has several."""
+    try:
+        yield
+    except (TargetRejected, TargetUnavailable, TableBusy) as error:
+        facts = {"table": table.report.table, "target": table.report.target, **error.facts}
+        raise type(error)(error.message, remedy=error.remedy, **facts) from None
 
 
 def _opened(work: Publishing, name: str, to: ToPostgres) -> _Table:

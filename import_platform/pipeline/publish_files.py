@@ -48,7 +48,7 @@ def publish_files(work: Publishing, name: str, to: ToFolder) -> PublishReport:
             "the table is not in the lake yet", table=table, remedy=f"Import it first: import-platform sync {table}"
         )
     changes = LakeChanges(work.lake, work.source, name, snapshot, merge_bytes=work.budget.merge_bytes)
-    store = Store(to.folder)
+    store = Store(to.folder, setting="publish.folder")
     report = PublishReport(table, delta_version=snapshot.version, target=to.folder)
     with MemoryWatch(work.budget.total_bytes) as watch:
         _Folder(work, store, to, report, watch).publish(changes)
@@ -103,7 +103,7 @@ class _Folder:
             if not _SET.fullmatch(name) or name == manifest.get("set"):
                 continue
             if name == manifest.get("previous") and self.to.archive is not None:
-                archive = Store(self.to.archive)
+                archive = Store(self.to.archive, setting="publish.archive")
                 for entry in list(self.store.entries(name)):
                     self._copy(entry.path, archive)
             self.store.remove_folder(name)

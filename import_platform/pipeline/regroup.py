@@ -35,7 +35,7 @@ from import_platform.pipeline.group_ordered import Output, group_ordered, total
 from import_platform.pipeline.measured import measured_as
 
 MANIFEST = "_grouped.json"
-FORMAT = 1
+FORMAT = 2
 """Part of every set's name, so that sets written in another way are made anew."""
 _SET = re.compile(r"g-[0-9a-f]{16}")
 
@@ -69,7 +69,7 @@ class _Folder:
     watch: MemoryWatch
 
     def bring_up_to_date(self) -> None:
-        self.store = Store(self.declared.output)
+        self.store = Store(self.declared.output, setting="output")
         counting = self._counting()
         found = input_of(self.work.lake, self.declared)
         grouping = self.declared.group_by(found.columns)
@@ -77,6 +77,7 @@ class _Folder:
         self._remove_sets_but(counting.get("set"), name)
         if counting.get("set") == name:
             self.report.rows_read, self.report.groups = counting["rows"], counting["groups"]
+            self.report.groups_left_out = counting["groups_left_out"]
             self.report.files = len(counting["files"])
             return
         check_columns(found.files, grouping.columns)
@@ -110,8 +111,8 @@ class _Folder:
         return manifest
 
     def _write(self, name: str, found: GroupInput, grouping: GroupBy) -> None:
-        output = Output(Store(f"{self.store.uri}/{name}"), self.declared.shares)
-        with self._in_order(found.files, grouping) as files, _violations_counted(self.report):
+        output = Output(Store(f"{self.store.uri}/{name}", setting="output"), self.declared.shares)
+        with self._in_order(found.files, grouping) as files, violations_counted(self.report):
             done = group_ordered(
                 files,
                 grouping,
@@ -123,7 +124,7 @@ class _Folder:
                 replace=True,
             )
         self.report.spans_resumed, self.report.resumed = done.resumed, done.resumed > 0
-        self.report.rows_read, self.report.groups = total(output)
+        self.report.rows_read, self.report.groups, self.report.groups_left_out = total(output)
 
     @contextmanager
     def _in_order(self, files: ParquetFiles, grouping: GroupBy) -> Iterator[ParquetFiles]:
@@ -153,8 +154,14 @@ class _Folder:
     def _entry(self, name: str) -> dict[str, Any]:
         found = sorted(entry.path for entry in self.store.entries(name) if entry.path.endswith(".parquet"))
         self.report.files = self.report.files_added = len(found)
-        rows, groups = self.report.rows_read, self.report.groups
-        return {"grouping": self.declared.name, "set": name, "files": found, "rows": rows, "groups": groups}
+        return {
+            "grouping": self.declared.name,
+            "set": name,
+            "files": found,
+            "rows": self.report.rows_read,
+            "groups": self.report.groups,
+            "groups_left_out": self.report.groups_left_out,
+        }
 
     def _remove_sets_but(self, *kept: str | None) -> None:
         for name in self.store.folders(""):
@@ -163,7 +170,8 @@ class _Folder:
 
 
 @contextmanager
-def _violations_counted(report: GroupReport) -> Iterator[None]:
+def violations_counted(report: GroupReport) -> Iterator[None]:
+    """Tells the report of the row that ends a grouping."""
     try:
         yield
     except OutOfOrder:

@@ -126,6 +126,54 @@ def test_a_table_of_the_lake_is_grouped_behind_its_sync(project):
         assert event.asset_materialization.metadata["status"].value == "unchanged"
 
 
+def test_a_table_of_an_undeclared_source_is_told_as_one(network):
+    declare(network, "by_day", "table: cx/a", "created_at")
+    ended = invoke("group", "by_day", "--json")
+    assert ended.exit_code == 2
+    assert "there is no source 'cx'" in told(ended)["error"]
+    [line] = [
+        each for each in map(json.loads, invoke("check", "--json").stdout.splitlines()) if each["subject"] == "by_day"
+    ]
+    assert (line["ok"], "there is no source 'cx'" in line["result"]) == (False, True)
+
+
+def test_a_declaration_is_not_told_of_options_and_shells(network):
+    declare(network, "of_none", f'files: "{network.root}/none/*.parquet"', "name")
+    error = told(invoke("group", "of_none", "--json"))["error"]
+    assert "Correct files: of the grouping" in error
+    assert "shell" not in error
+    network.declare(
+        DECLARED.format(name="far", rows=f'files: "{network.root}/in/*"', by="name", output="/proc/nope"), "far"
+    )
+    error = told(invoke("group", "far", "--json"))["error"]
+    assert "(path '/proc/nope'" in error
+    assert "Point output at a folder" in error
+
+
+def test_groups_that_no_share_takes_are_counted(network):
+    pattern, out = str(network.root / "in" / "*.parquet"), network.root / "groups"
+    words = ("group", pattern, "--by", "name", "--order-by", "id", "--split", "train=0.5", "--out")
+    report = told(invoke(*words, str(out), "--json"))
+    held = pq.read_table(out / "train").num_rows
+    assert 0 < held < 50
+    assert (report["groups"], report["groups_written"], report["groups_left_out"]) == (50, held, 50 - held)
+    shown = " ".join(invoke(*words, str(network.root / "other")).stdout.split())
+    assert f"500 rows in 50 groups ({held} written, {50 - held} left out by shares of less than 1)" in shown
+
+
+def test_files_that_cannot_be_grouped_give_an_object_too(network):
+    pattern, out = str(network.root / "in" / "*.parquet"), str(network.root / "groups")
+    write(network, [{"name": "b", "id": 1}, {"name": "a", "id": 1}])
+    ended = invoke("group", pattern, "--by", "name", "--out", out, "--json")
+    assert ended.exit_code == 1
+    report = told(ended)
+    assert (report["grouping"], report["status"], report["violations"]) == (pattern, "failed", 1)
+    assert "a row is lower than the row before it" in report["error"]
+    assert "sort: true" in report["error"]
+    ended = invoke("group", "none/*.parquet", "--by", "name", "--out", out, "--json")
+    assert (ended.exit_code, told(ended)["status"]) == (2, "failed")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

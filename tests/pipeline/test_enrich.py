@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,13 +14,16 @@ import pytest
 
 from import_platform.core.enrichment import Output
 from import_platform.core.report import Status
-from import_platform.core.table import SchemaPolicy, SyncMode
+from import_platform.core.table import DeclaredTable, SchemaPolicy, SyncMode
 from import_platform.errors import ConfigError
 from import_platform.io.lake import Lake
+from import_platform.pipeline.context import TableContext
 from import_platform.pipeline.enrich_missing import enrich_missing
+from import_platform.pipeline.sync import sync_table
+from import_platform.sources.files.connector import FilesSource
 from tests.pipeline.enriched import Geocoder, enrichment
 from tests.pipeline.killed_enrich import table as killed_table
-from tests.pipeline.synced_table import SyncedTable, rows
+from tests.pipeline.synced_table import ROOMY, SyncedTable, rows
 
 Make = Callable[..., SyncedTable]
 
@@ -118,7 +122,8 @@ def test_an_endpoint_that_wants_its_owner_is_asked_once_and_the_sync_goes_on(syn
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ((500, {}, b"{}"), "the endpoint is busy or over its rate limit (status 500)"),
+        ((500, {}, b"{}"), "the endpoint failed with a server error (status 500)"),
+        ((503, {}, b"{}"), "the endpoint is busy or over its rate limit (status 503)"),
         ((200, {}, b"<html>"), "the endpoint answered with HTML or XML instead of JSON (status 200)"),
         ((200, {}, b"[1, 2]"), "the endpoint gave 2 answers for 10 rows"),
         ((200, {}, b"{}"), "the endpoint gave no list of answers"),
@@ -269,4 +274,31 @@ def test_only_missing_refuses_what_it_cannot_do(synced: Make, geocoder: Geocoder
         enrich_missing(table.context())
     table.sync()
     with pytest.raises(ConfigError, match="declares no enrichment"):
+        enrich_missing(table.context())
+
+
+def test_a_typo_in_a_new_files_table_is_told_before_it_is_read(tmp_path: Path, lake: Lake) -> None:
+    (tmp_path / "a.csv").write_text("id,name\n1,one\n")
+    source = FilesSource({"kind": "files", "files": [{"name": "t", "pattern": f"{tmp_path}/*.csv"}]})
+    call = {"function": "tests.pipeline.enriched:locate"}
+    for words in ({"inputs": ("nam",)}, {"inputs": ("name",), "key": ("nam",)}):
+        declared = DeclaredTable("t", enrich=(replace(enrichment(call), **words),))
+        with pytest.raises(ConfigError, match=r"column 'nam'.*Did you mean name.*columns:") as raised:
+            sync_table(TableContext("s", declared, source, lake, ROOMY))
+        assert raised.value.report.rows_read == 0
+    right = replace(enrichment(call), inputs=("name",), key=("name",))
+    sync_table(TableContext("s", DeclaredTable("t", enrich=(right,)), source, lake, ROOMY))
+    with pytest.raises(ConfigError, match="a column that the table does not have"):
+        enrich_missing(TableContext("s", declared, source, lake, ROOMY))
+
+
+def test_a_key_that_the_policy_leaves_out_is_a_sentence(synced: Make) -> None:
+    call = {"function": "tests.pipeline.enriched:locate"}
+    table = synced(rows(range(5)), policy=SchemaPolicy.DISCARD)
+    table.sync()
+    wider = rows(range(6))
+    table.declared["enrich"] = (replace(enrichment(call), key=("late",)),)
+    with pytest.raises(ConfigError, match="column 'late'"):
+        table.sync(wider.append_column("late", wider["text"]))
+    with pytest.raises(ConfigError, match="column 'late'"):
         enrich_missing(table.context())

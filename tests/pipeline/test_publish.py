@@ -368,3 +368,13 @@ def test_two_databases_in_one_group_and_two_tables_on_one_target_are_refused():
     assert [[name for name, _ in group] for group in grouped([
         ("a", ToPostgres("A", group="g")), ("b", ToPostgres("A")), ("c", ToPostgres("A", group="g")),
     ])] == [["a", "c"], ["b"]]  # fmt: skip
+
+
+def test_a_group_that_fails_says_by_which_table(synced, postgres):
+    tables = [synced(rows(range(3)), name=name) for name in ("a", "b")]
+    for table in tables:
+        table.sync()
+    declared = [("a", ToPostgres("WAREHOUSE")), ("b", ToPostgres("WAREHOUSE", types={"id": "integr"}))]
+    with pytest.raises(TargetRejected, match=r"table 's/b', target 'public\.b'.*integr"):
+        publish_group(Publishing(tables[0].lake, "s", ROOMY), declared, postgres.dsn)
+    assert postgres.rows("select count(*) from pg_class where relname in ('a', 'b')") == [(0,)]

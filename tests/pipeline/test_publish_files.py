@@ -113,3 +113,10 @@ def test_a_folder_of_another_table_is_refused(synced, tmp_path):
     (tmp_path / "out" / "_published.json").write_text('{"table": "s/other"}')
     with pytest.raises(ConfigError, match="another table"):
         publish(table, ToFolder(str(tmp_path / "out")))
+
+
+def test_a_folder_that_cannot_be_made_is_told_as_what_it_is(synced):
+    table = synced(rows(range(2)))
+    table.sync()
+    with pytest.raises(ConfigError, match=r"cannot be created .*/proc/nope.*Point publish\.folder at"):
+        publish(table, ToFolder("/proc/nope"))

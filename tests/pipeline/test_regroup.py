@@ -102,6 +102,17 @@ def test_another_declaration_makes_another_set(place):
     assert {path.split("/")[1] for path in place.manifest()["files"]} == {"a", "b"}
 
 
+def test_groups_left_out_by_shares_are_told_by_every_run(place):
+    place.write(ROWS)
+    reports = [place.regroup(shares={"a": 0.5}) for _ in range(2)]
+    held = len(place.groups())
+    assert 0 < held < 100
+    assert [(each.status, each.groups, each.groups_left_out) for each in reports] == [
+        (Status.DONE, 100, 100 - held),
+        (Status.UNCHANGED, 100, 100 - held),
+    ]
+
+
 def test_a_row_out_of_order_is_told_with_its_place_and_the_groups_before_still_count(place):
     place.write(ROWS)
     place.regroup()

@@ -28,6 +28,8 @@ from import_platform.sources.rest.paths import values_at
 from import_platform.sources.rest.typing import JsonNumber
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+LIMITED = frozenset({403, 408, 425, 429, 503, 529})
+"""Those of them that ask for patience; the others say that the API broke."""
 EXPIRED = frozenset({400, 404, 410, 422})
 """Statuses that may mean "this page token is no longer known" when the first request after a resume gets one."""
 
@@ -58,7 +60,7 @@ def judge(
         if _matches(action, response, body):
             return _by_rule(action, status, facts)
     if status in BUSY or (status == 403 and _is_limited(response)):
-        return Verdict(Outcome.BUSY, error=_unavailable("the API is busy or over its rate limit", status, facts))
+        return Verdict(Outcome.BUSY, error=_busy(status, facts))
     if status == 204:
         return Verdict(Outcome.ROWS, [])
     if status >= 400:
@@ -147,6 +149,13 @@ def _by_rule(action: ResponseAction, status: int, facts: Mapping[str, Any]) -> V
 
 def expired(facts: Mapping[str, Any]) -> TokenExpired:
     return TokenExpired("the API no longer knows the page to go on from", **facts, remedy="It is read again.")
+
+
+def _busy(status: int, facts: Mapping[str, Any]) -> SourceUnavailable:
+    if status in LIMITED:
+        return _unavailable("the API is busy or over its rate limit", status, facts)
+    remedy = "The next run goes on from here; tell the API's owner when it stays."
+    return SourceUnavailable("the API failed with a server error", **facts, status=status, remedy=remedy)
 
 
 def _unavailable(message: str, status: int, facts: Mapping[str, Any]) -> SourceUnavailable:
