@@ -131,7 +131,8 @@ def _key_is_unique(checks: TableChecks, checked: Checked) -> Verdict:
     faults += [f"{keys.nulls:,} rows with a null in the key"] if keys.nulls else []
     sentence = f"{' and '.join(faults)}, in {', '.join(keys.leaves)}" if faults else f"{keys.rows:,} keys looked at"
     sentence += f"; {keys.rows_left:,} are left for the next sync" if keys.rows_left else ""
-    sentence += "; `sync --full-refresh` reads the table anew" if faults else ""
+    sentence += "; `sync --full-refresh` reads the table anew" if keys.duplicates else ""
+    sentence += "; give those rows a key at the source, or declare another primary_key" if keys.nulls else ""
     facts = {
         "duplicate_keys": keys.duplicates,
         "null_keys": keys.nulls,

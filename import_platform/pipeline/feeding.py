@@ -55,7 +55,8 @@ def files_again(table: OpenTable, state: TableState, patterns: Sequence[str]) ->
         close = difflib.get_close_matches(pattern, [file.path for file in state.files], n=3)
         known = close or [file.path for file in state.files[:5]]
         remedy = f"Give a file's name as _file has it, or a pattern of names; new files come with a sync of {table.id}."
-        raise ConfigError("no file of this name was read", table=table.id, file=pattern, read=known, remedy=remedy)
+        asked = pattern.partition("?")[0] if "://" in pattern else pattern  # a query may hold a signature
+        raise ConfigError("no file of this name was read", table=table.id, file=asked, read=known, remedy=remedy)
     if plan.changed:
         said = (
             f"{len(plan.changed)} of the files changed or went away since they were read, and are left to the next sync"

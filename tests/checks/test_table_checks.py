@@ -105,7 +105,11 @@ def test_a_partition_that_nobody_will_split_any_more_is_an_error(record, passed,
         (KeyFindings(rows=10), True, "10 keys looked at"),
         (KeyFindings(rows=10, rows_left=5), True, "5 are left for the next sync"),
         (KeyFindings(duplicates=2, rows=10, leaves=("2025-01",)), False, "2 keys of several rows, in 2025-01"),
-        (KeyFindings(nulls=3, rows=10, leaves=("2025-01",)), False, "3 rows with a null in the key"),
+        (
+            KeyFindings(nulls=3, rows=10, leaves=("2025-01",)),
+            False,
+            "3 rows with a null in the key, in 2025-01; give those",
+        ),
     ],
 )
 def test_a_key_that_does_not_hold_is_a_blocking_error(keys, passed, words):

@@ -113,7 +113,8 @@ def test_what_was_not_read_or_has_changed_since_is_left_to_the_next_sync(feed):
     assert orders.sync().rows_read == 2
 
 
-@pytest.mark.parametrize(("names", "said"), [(["*/9.csv"], "no file of this name was read"), (["1.csv"], "1.csv")])
+@pytest.mark.parametrize(("names", "said"), [(["*/9.csv"], "no file of this name was read"), (["1.csv"], "1.csv"),
+                                             (["https://files.example/9.csv?sig=s3cret"], "https://files.example/9.csv")])  # fmt: skip
 def test_a_name_that_fits_no_file_is_told_with_those_that_were_read(feed, names, said):
     orders = feed(primary_key=["id"])
     path = orders.put("1.csv", "id,name\n1,one\n")
@@ -121,6 +122,7 @@ def test_a_name_that_fits_no_file_is_told_with_those_that_were_read(feed, names,
     with pytest.raises(ConfigError, match=said) as caught:
         read_files_again(orders.context(), names)
     assert str(path) in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_table_that_is_swapped_whole_is_refused_with_what_to_do(court):
