@@ -6,7 +6,7 @@ Values of CSV and XML are text. A column without a declared type gets the narrow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from import_platform.core.lattice import fitted, join, widened
 from import_platform.core.schema import lake_type
+from import_platform.sources.files.declaration import GONE, MODIFIED, NUMBER, Files
 from import_platform.sources.files.piece import Piece
 
 Types = Mapping[str, pa.DataType]
@@ -63,6 +64,24 @@ def fit(piece: Piece, *, known: Types, declared: Types, is_text: bool) -> Fitted
             if done.grown[name] == target:
                 done.grown[name] = pa.string()
     return done
+
+
+def safe_names(table: Files, names: Sequence[str]) -> list[str]:
+    """Columns of a file that are called as one that the table has of its own (`_file`) get a `_` behind, more where
+    that is taken."""
+    own = {*table.place, NUMBER} | ({GONE} if table.has_marks else set())
+    if table.versions is not None and MODIFIED in table.versions.order:
+        own.add(MODIFIED)
+    taken = {name.lower() for name in names} | own
+    safe: list[str] = []
+    for name in names:
+        label = name
+        if name.lower() in own:
+            while label.lower() in taken:
+                label += "_"
+            taken.add(label.lower())
+        safe.append(label)
+    return safe
 
 
 def spelled_type(array: pa.Array) -> pa.DataType:

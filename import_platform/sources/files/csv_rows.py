@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from import_platform.sources.files.columns import safe_names
 from import_platform.sources.files.lines import Block, blocks, open_text
 from import_platform.sources.files.opened import FileDamaged
 from import_platform.sources.files.piece import Bad, Piece, Reading, empty, numbered
+from import_platform.sources.files.xml_take import raw
 
 HEAD_BYTES = 1 << 16
 DELIMITERS = (",", ";", "\t", "|")
 _BOM = b"\xef\xbb\xbf"
-_QUOTE = ord('"')
+_QUOTE = b'"'
 
 
 def read_csv(reading: Reading) -> Iterator[Piece]:
@@ -27,7 +30,8 @@ def read_csv(reading: Reading) -> Iterator[Piece]:
     delimiter = reading.table.delimiter or ("\t" if reading.table.format == "tsv" else _delimiter(head))
     names, start = _header(reading, head, delimiter)
     row = reading.row
-    for block in blocks(reading, start=int(reading.begin.get("byte", start)), last_end=_last_end):
+    begin, last_end = int(reading.begin.get("byte", start)), partial(_last_end, delimiter=delimiter)
+    for block in blocks(reading, start=begin, last_end=last_end, quote=b'"'):
         piece = _parsed(reading, block, names, delimiter=delimiter, row=row)
         row = piece.at["row"]
         yield piece
@@ -37,6 +41,11 @@ def _parsed(reading: Reading, block: Block, names: list[str], *, delimiter: str,
     if block.dropped:
         bad = (reading.too_wide(row + 1),)
         return Piece(empty(), numbered(1, 0), {"row": row + 1, "byte": block.end}, bad=bad)
+    if block.is_last and (end := _open_quote(block.data, delimiter)) is not None:
+        whole = _parsed(reading, Block(block.data[:end], block.end), names, delimiter=delimiter, row=row)
+        row = whole.at["row"] + 1
+        open_ = Bad(row, "a quote that opens in the row is never closed", raw(block.data[end:]))
+        return replace(whole, at={"row": row, "byte": block.end}, bad=(*whole.bad, open_))
     wrong: list[pa_csv.InvalidRow] = []
     options = pa_csv.ParseOptions(
         delimiter=delimiter, newlines_in_values=True, invalid_row_handler=partial(_set_apart, wrong)
@@ -103,14 +112,31 @@ def _as_text(array: pa.Array, name: str, misfits: dict[int, tuple[str, str]]) ->
     return pa.array(values, pa.string())
 
 
-def _last_end(data: bytes) -> int:
+def _last_end(data: bytes, delimiter: str) -> int:
     """Behind the last line end that stands outside of quotes."""
     if _QUOTE not in data:
         return data.rfind(b"\n") + 1
-    signs = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(signs == ord("\n"))
-    outside = ends[np.cumsum(signs == _QUOTE)[ends] % 2 == 0]
-    return int(outside[-1]) + 1 if outside.size else 0
+    found = _rows(delimiter).match(data)
+    return found.end() if found else 0
+
+
+def _open_quote(data: bytes, delimiter: str) -> int | None:
+    """Where the row begins that has a quote without an end; None: each has one."""
+    end = _last_end(data, delimiter)
+    return None if _QUOTE not in data[end:] or _row(delimiter).fullmatch(data, end) else end
+
+
+@cache
+def _row(delimiter: str) -> re.Pattern[bytes]:
+    """A row without its end. As Arrow reads it: a quote counts where a value begins, and up to its end."""
+    sign = re.escape(delimiter).encode()
+    value = rb'(?:"(?:[^"]++|"")*+"[^%b\r\n]*+|[^"%b\r\n][^%b\r\n]*+)?+' % (sign, sign, sign)
+    return re.compile(rb"(?:%b%b)*+%b" % (value, sign, value))
+
+
+@cache
+def _rows(delimiter: str) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:%b[\r\n])*+" % _row(delimiter).pattern)
 
 
 def _header(reading: Reading, head: bytes, delimiter: str) -> tuple[list[str], int]:
@@ -121,6 +147,8 @@ def _header(reading: Reading, head: bytes, delimiter: str) -> tuple[list[str], i
     text = head[bom:].decode("utf-8", "replace")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     names = next(rows, [])
+    if not _last_end(head[bom:], delimiter) and _open_quote(head[bom:], delimiter) is not None:
+        raise FileDamaged("a quote that opens in the header is never closed")
     if not names:
         return ["column_1"], len(head)
     ends = [i for i in range(bom, len(head)) if head[i] == ord("\n")][: rows.line_num]
@@ -130,6 +158,7 @@ def _header(reading: Reading, head: bytes, delimiter: str) -> tuple[list[str], i
         label = name.strip() or f"column_{position}"
         seen[label.lower()] = seen.get(label.lower(), 0) + 1
         unique.append(label if seen[label.lower()] == 1 else f"{label}_{position}")
+    unique = safe_names(reading.table, unique)
     return unique, ends[-1] + 1 if len(ends) == rows.line_num else len(head)
 
 

@@ -12,6 +12,7 @@ import ijson
 import orjson
 import pyarrow as pa
 
+from import_platform.sources.files.columns import safe_names
 from import_platform.sources.files.declaration import Column, Files
 from import_platform.sources.files.lines import Block, blocks
 from import_platform.sources.files.opened import FileDamaged
@@ -55,7 +56,7 @@ def read_json(reading: Reading) -> Iterator[Piece]:
     """The values of the array at the path `record` (`results`, `data.items`), or of the one that the file is.
 
     Raises:
-        FileDamaged: the file is no JSON from some value on, which are given first.
+        FileDamaged: the file is no JSON, or cannot be unpacked, from some value on; those before are given first.
     """
     path = f"{reading.table.record}.item" if reading.table.record else "item"
     exact = _wants_decimals(reading.table)
@@ -67,8 +68,10 @@ def read_json(reading: Reading) -> Iterator[Piece]:
     while True:
         try:
             value = next(found, _END)
-        except (ijson.JSONError, UnicodeDecodeError):
+        except (ijson.JSONError, UnicodeDecodeError, FileDamaged) as error:
             yield _piece(reading, held, first=done + 1, bad=[], at={"row": row})
+            if isinstance(error, FileDamaged):
+                raise
             raise FileDamaged(f"the file is no JSON after value {row}") from None
         if value is not _END:
             row += 1
@@ -89,7 +92,8 @@ def _piece(reading: Reading, values: list[Any], *, first: int, bad: list[Bad], a
     declared = [JsonColumn(c.name, c.type, _path(c), True) for c in reading.table.columns if c.type]
     columns = [*declared, *new_columns(rows, declared)]
     done = convert(rows, columns)
-    batch = pa.RecordBatch.from_arrays(done.arrays, names=[column.name for column in columns])
+    names = safe_names(reading.table, [column.name for column in columns])
+    batch = pa.RecordBatch.from_arrays(done.arrays, names=names)
     numbers = numbered(first, len(rows), {one.row for one in bad})
     return Piece(batch, numbers, at, bad=tuple(bad), misfits=done.misfits)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from import_platform.sources.files.columns import safe_names
 from import_platform.sources.files.opened import FileDamaged
 from import_platform.sources.files.piece import Piece, Reading, numbered
 
@@ -31,6 +32,7 @@ def read_parquet(reading: Reading) -> Iterator[Piece]:
                 row += batch.num_rows
                 if done < batch.num_rows:
                     rest = batch.slice(done)
+                    rest = rest.rename_columns(safe_names(reading.table, rest.schema.names))
                     yield Piece(rest, numbered(row - rest.num_rows + 1, rest.num_rows), {"row": row})
     except (pa.ArrowException, OSError) as error:
         raise FileDamaged(f"the file is no Parquet after row {row}") from error

@@ -10,6 +10,7 @@ import pyarrow as pa
 from lxml import etree
 
 from import_platform.core.rejected import UNPARSED
+from import_platform.sources.files.columns import safe_names
 from import_platform.sources.files.declaration import Files
 from import_platform.sources.files.piece import Bad, Numbers, empty
 from import_platform.sources.files.xml_paths import ManyFound, flat, union_of
@@ -36,6 +37,7 @@ class Taking:
     """Rows of one table that are taken and not yet given. Mutable."""
 
     def __init__(self, table: Files, wanted: Wanted) -> None:
+        self._table = table
         self._wanted = wanted
         self._rows: list[Any] = []
         self._numbers: list[int] = []
@@ -82,6 +84,7 @@ class Taking:
         else:
             names = union_of(self._rows)
             columns = [[row.get(name) for row in self._rows] for name in names]
+            names = safe_names(self._table, names)
         arrays = [pa.array(column, pa.string()) for column in columns]
         batch = pa.RecordBatch.from_arrays(arrays, names=names) if names else empty()
         numbers = np.array(self._numbers, np.int64)
