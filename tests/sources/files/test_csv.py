@@ -10,6 +10,10 @@ import pyarrow as pa
 import pytest
 
 from import_platform.core.report import Status
+from import_platform.sources.files.csv_rows import read_csv
+from import_platform.sources.files.declaration import parse
+from import_platform.sources.files.opened import Part
+from import_platform.sources.files.piece import Reading
 
 LINES = [b"%d,%s\n" % (number, str(number * 7919 % 99991).encode()) for number in range(60_000)]
 DATA = b"id,code\n" + b"".join(LINES)
@@ -123,3 +127,13 @@ def test_elements_of_xml_that_are_called_as_the_tables_own_are_kept_under_anothe
     table.put("a.xml", "<r><case _file='theirs'><_row>x</_row></case></r>")
     assert table.sync().status is Status.DONE
     assert table.rows("_file_", "_row_", "_row") == [("theirs", "x", 1)]
+
+
+def test_a_quoted_row_wider_than_memory_allows_is_set_apart_up_to_its_closing_quote(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'a,b\n1,"' + b"x,y\n" * 100_000 + b'"\n2,z\n')
+    [table] = parse({"files": [{"name": "t", "pattern": str(path)}]}).values()
+    reading = Reading(table, Part("a.csv", lambda: path.open("rb"), True), {}, 1 << 17, 1 << 17)
+    pieces = list(read_csv(reading))
+    assert [(bad.row, "wider" in bad.reason) for piece in pieces for bad in piece.bad] == [(1, True)]
+    assert [row for piece in pieces for row in piece.batch.to_pylist()] == [{"a": "2", "b": "z"}]
