@@ -240,9 +240,11 @@ class FaultProxy:
         """Bytes of request bodies whose answers were sent."""
         return sum(size_bytes for _, _, size_bytes in _matching(self.told()["answered"], method, path))
 
-    def access_keys(self, after: int = 0) -> set[str]:
-        """Who asked, but for the first `after` requests."""
-        return set(self.told()["access_keys"][after:])
+    def access_keys(self, after: int = 0, path: str = "") -> set[str]:
+        """Who asked for such paths, but for the first `after` requests."""
+        told = self.told()
+        asked = list(zip(told["seen"], told["access_keys"], strict=True))[after:]
+        return {key for request, key in asked if _matching([request], ".*", path)}
 
     def told(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"http://{HOST}:{self.port}{TOLD}") as answer:

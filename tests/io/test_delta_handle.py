@@ -12,6 +12,10 @@ from tests.io.test_delta import created, file, ids
 from tests.s3_server import new_bucket
 
 
+LOG = "_delta_log"
+"""What deltalake asks for; the store keeps its keys for a minute."""
+
+
 @pytest.fixture
 def rotating(s3_environment, tmp_path, monkeypatch):
     """A store whose keys are others at every question, and the proxy that sees them."""
@@ -31,7 +35,7 @@ def test_a_commit_is_made_with_keys_of_now_and_not_of_the_snapshot_it_rests_on(r
     added = file(store, "a", [50])
     given, asked = files.given, proxy.count()
     log.commit(snapshot, Commit([added], [], number=2))
-    assert min(int(key.removeprefix("KEY")) for key in proxy.access_keys(asked)) > given
+    assert min(int(key.removeprefix("KEY")) for key in proxy.access_keys(asked, LOG)) > given
     assert log.snapshot().version == 1
     assert ids(log, store) == [*range(20), 50]
 
@@ -43,5 +47,5 @@ def test_later_snapshots_columns_and_history_are_asked_for_with_keys_of_then(rot
     for ask in (log.snapshot, log.committed_at, lambda: log.dead_files(timedelta(days=1)), lambda: log.paths_at(0)):
         given, asked = files.given, proxy.count()
         ask()
-        assert min(int(key.removeprefix("KEY")) for key in proxy.access_keys(asked)) > given
+        assert min(int(key.removeprefix("KEY")) for key in proxy.access_keys(asked, LOG)) > given
     assert DeltaLog(store, "s/t").snapshot().rows == 20
