@@ -11,7 +11,6 @@ from tests.fault_proxy import fault_proxy
 from tests.io.test_delta import created, file, ids
 from tests.s3_server import new_bucket
 
-
 LOG = "_delta_log"
 """What deltalake asks for; the store keeps its keys for a minute."""
 
