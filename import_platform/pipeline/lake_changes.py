@@ -101,7 +101,7 @@ class LakeChanges:
         return pa.schema([self.snapshot.schema.field(name) for name in key])
 
     def _sorted_hashes(self, paths: Sequence[str], schema: pa.Schema, count: int) -> Hashes:
-        """Of `count` rows, which is what the footers say."""
+        """Of `count` rows, which is what log and footers say."""
         hashes = np.empty(count, np.uint64)
         at = 0
         for batch in self._batches(paths, schema):

@@ -53,7 +53,6 @@ class FilesSource:
     def __init__(self, connection: Mapping[str, Any]) -> None:
         self._tables = with_families(parse(connection))
         self._known: dict[str, dict[str, pa.DataType]] = {}
-        self._seen: dict[str, set[str]] = {}
         self._empty: dict[str, ImportPlatformError | None] = {}
         self._parents: ParentTables | None = None
         self._shared: SharedXml | None = None
@@ -172,29 +171,32 @@ class FilesSource:
             known[name] = join(known.get(name, dtype), dtype)
 
     def _described(self, table: Files) -> TableInfo:
-        found = self._found(table)
         self._grow(table, table.types)
-        self._seen[table.name] = set()
+        found = self._found(table)
+        seen: set[str] = set()
         sampled = {f.path: f for f in (*found[: SAMPLED_FILES - 1], *found[-1:])}
-        damages = {path: damage for path, one in sampled.items() if (damage := self._sample(table, one)) is not None}
+        damages = {
+            path: damage for path, one in sampled.items() if (damage := self._sample(table, one, seen)) is not None
+        }
         info = self._info(table)
         self._empty[table.name] = _why_empty(table, len(found), damages)
         if info.columns:
-            _check_named(table, info, self._seen[table.name])
+            _check_named(table, info, seen)
         return info
 
     def why_empty(self, table: TableInfo) -> ImportPlatformError | None:
         return self._empty.get(table.name)
 
-    def _sample(self, table: Files, one: Found) -> str | None:
-        """Grows the table by the first rows of a file; what damage it has. Beside files with rows the sync names it."""
+    def _sample(self, table: Files, one: Found, seen: set[str]) -> str | None:
+        """Grows the table and the names `seen` by the first rows of a file; what damage it has. Beside files with rows
+        the sync names it."""
         file = self._place(table).open(one.path)
         try:
             with parts_of(one.path, file, size_bytes=one.size_bytes, max_expansion=table.max_expansion) as parts:
                 for part in parts[:1]:
                     pieces = READERS[table.format](Reading(table, part, {}, SAMPLE_BYTES, SAMPLE_BYTES))
                     for piece in islice(pieces, SAMPLED_PIECES):
-                        self._seen[table.name] |= set(piece.batch.schema.names)
+                        seen.update(piece.batch.schema.names)
                         known = self._known[table.name]
                         done = fit(
                             with_marks(table, piece), known=known, declared=table.types, is_text=table.format in SPELLED

@@ -15,8 +15,7 @@ import pyarrow.csv as pa_csv
 from import_platform.sources.files.columns import safe_names
 from import_platform.sources.files.lines import Block, blocks, open_text
 from import_platform.sources.files.opened import FileDamaged
-from import_platform.sources.files.piece import Bad, Piece, Reading, empty, numbered
-from import_platform.sources.files.xml_take import raw
+from import_platform.sources.files.piece import Bad, Piece, Reading, empty, numbered, raw
 
 HEAD_BYTES = 1 << 16
 DELIMITERS = (",", ";", "\t", "|")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from import_platform.core.budget import format_bytes
+from import_platform.core.rejected import UNPARSED
 from import_platform.sources.files.declaration import Files
 from import_platform.sources.files.opened import Part
 
@@ -18,6 +19,8 @@ Numbers = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.bool_]
 ROW_BYTES_MAX = 64 << 20
 """Of a row whose width nobody limits."""
+BAD_TEXT_MAX = 1 << 14
+"""Characters that are kept of a record that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,13 @@ def numbered(first: int, count: int, without: Mapping[int, Any] | set[int] = fro
     """Row numbers from `first` on for `count` rows that were read, those that failed left out."""
     numbers = np.arange(first, first + count + len(without), dtype=np.int64)
     return numbers[~np.isin(numbers, list(without))] if without else numbers
+
+
+def raw(data: bytes) -> Mapping[str, str | None]:
+    """The text of a record that is set apart, as much as is kept of it."""
+    text = data[: 4 * BAD_TEXT_MAX].decode("utf-8", "backslashreplace")
+    cut = len(text) > BAD_TEXT_MAX or len(data) > 4 * BAD_TEXT_MAX
+    return {UNPARSED: f"{text[:BAD_TEXT_MAX]}… ({len(data)} bytes)" if cut else text}
 
 
 def empty() -> pa.RecordBatch:

@@ -22,11 +22,11 @@ from lxml import etree
 
 from import_platform.sources.files.declaration import Files
 from import_platform.sources.files.opened import FileDamaged
-from import_platform.sources.files.piece import Bad, Numbers, empty
+from import_platform.sources.files.piece import Bad, Numbers, empty, raw
 from import_platform.sources.files.xml_cut import BROKEN_MAX, Broken, Cutter, Group, parser
 from import_platform.sources.files.xml_paths import element_path, qualified, value_path
 from import_platform.sources.files.xml_sheet import Sheet, Taken, Wanted
-from import_platform.sources.files.xml_take import Taking, many_reason, raw
+from import_platform.sources.files.xml_take import Taking, many_reason
 
 TASK_BYTES = 4 << 20
 WORKERS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from lxml import etree
 
-from import_platform.core.rejected import UNPARSED
 from import_platform.sources.files.columns import safe_names
 from import_platform.sources.files.declaration import Files
-from import_platform.sources.files.piece import Bad, Numbers, empty
+from import_platform.sources.files.piece import Bad, Numbers, empty, raw
 from import_platform.sources.files.xml_paths import ManyFound, flat, union_of
 from import_platform.sources.files.xml_sheet import Wanted
-
-BAD_TEXT_MAX = 1 << 14
-"""Characters that are kept of a record that cannot be read."""
-
-
-def raw(data: bytes) -> Mapping[str, str | None]:
-    """The text of a record that is set apart, as much as is kept of it."""
-    text = data[: 4 * BAD_TEXT_MAX].decode("utf-8", "backslashreplace")
-    cut = len(text) > BAD_TEXT_MAX or len(data) > 4 * BAD_TEXT_MAX
-    return {UNPARSED: f"{text[:BAD_TEXT_MAX]}… ({len(data)} bytes)" if cut else text}
 
 
 def many_reason(name: str, count: int, item: int) -> str:

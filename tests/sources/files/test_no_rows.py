@@ -87,6 +87,8 @@ def test_a_table_without_its_files_stands_in_no_others_way(tmp_path):
         files = [{"name": "a", "pattern": f"{tmp_path}/a.csv"}, {"name": "b", "pattern": f"{server.url}/missing.csv"}]
         source = FilesSource({"kind": "files", "files": files})
         assert [(info.name, bool(info.columns)) for info in source.discover()] == [("a", True), ("b", False)]
+        declared = FilesSource({"kind": "files", "files": [files[0], {**files[1], "columns": {"id": "bigint"}}]})
+        assert [column.name for column in declared.discover()[1].columns][:1] == ["id"]
         with pytest.raises(SourceRejected):
             source.discover(["b"])
         with pytest.raises(SourceRejected):
