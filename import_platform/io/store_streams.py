@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import IO, Any
 
 
-class Reader:
-    """obstore's reader as the file object pyarrow expects (it asks for `closed`, `readable` and real `bytes`)."""
+class Reader(io.RawIOBase):
+    """obstore's reader as the file object pyarrow expects (it asks for real `bytes`)."""
 
     def __init__(self, reader: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
         self._reader = reader
         self._translated = translated
-        self.closed = False
 
     def read(self, size: int = -1) -> bytes:
         with self._translated():  # the object may be deleted, or the network fail, in the middle of it
@@ -34,12 +34,10 @@ class Reader:
     def seekable(self) -> bool:
         return True
 
-    def writable(self) -> bool:
-        return False
-
     def close(self) -> None:
-        self.closed = True
-        self._reader.close()
+        if not self.closed:
+            super().close()
+            self._reader.close()
 
 
 class Writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -174,14 +175,13 @@ class _Member:
         return stream
 
 
-class _Kept:
+class _Kept(io.RawIOBase):
     """The file under a stream that would close it with itself."""
 
     def __init__(self, file: BinaryIO, careful_from: int | None) -> None:
         self._file = file
         self._careful_from = careful_from
         self.given_bytes = 0
-        self.closed = False
 
     def read(self, size: int = -1) -> bytes:
         is_careful = self._careful_from is not None and self.given_bytes >= self._careful_from
@@ -191,12 +191,3 @@ class _Kept:
 
     def readable(self) -> bool:
         return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,14 +142,13 @@ class _Bucket:
             raise failure from None
 
 
-class _Object:
+class _Object(io.RawIOBase):
     """An object of a bucket as Python's file object: `io` and zipfile ask for these."""
 
     def __init__(self, reader: Any, bucket: _Bucket, path: str) -> None:
         self._reader = reader
         self._bucket = bucket
         self._path = path
-        self.closed = False
 
     def read(self, size: int = -1) -> bytes:
         with self._bucket._translated(self._path):  # noqa: SLF001  one module, one owner
@@ -166,12 +166,9 @@ class _Object:
     def seekable(self) -> bool:
         return True
 
-    def writable(self) -> bool:
-        return False
-
     def close(self) -> None:
         if not self.closed:
-            self.closed = True
+            super().close()
             self._reader.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import re
 import time
 
@@ -24,7 +25,7 @@ _BODY_TIMES = 10  # a block may take this many times the time limit in all, so t
 _RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)", re.IGNORECASE)
 
 
-class WebFile:
+class WebFile(io.RawIOBase):
     """To read and seek; memory is one block and what was asked for.
 
     Without ranges only towards the end, and back by reading again from the start. Methods raise TokenExpired (the file
@@ -37,7 +38,6 @@ class WebFile:
         self._at = 0
         self._begin, self._block, self._step = 0, b"", LEAST_BYTES
         self._stream = Stream(self._wire, None) if told.has_no_ranges else None
-        self.closed = False
 
     def read(self, size: int = -1) -> bytes:
         left = max(self._told.size_bytes - self._at, 0)
@@ -69,15 +69,11 @@ class WebFile:
     def seekable(self) -> bool:
         return True
 
-    def writable(self) -> bool:
-        return False
-
     def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._block = b""
-            if self._stream is not None:
-                self._stream.close()
+        self._block = b""
+        if self._stream is not None:
+            self._stream.close()
+        super().close()
 
     def _ranged(self, wanted: int) -> bytes:
         """At least a byte."""
