@@ -23,6 +23,7 @@ ENRICHED = """\
           input: [id]
           output: {double: bigint}
           retries: 0
+          in_flight: 1
     - name: customers
 """
 
