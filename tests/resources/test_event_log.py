@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,3 +77,29 @@ def test_a_folder_of_ones_own_for_sqlite_is_used(home):
     with open_instance(home) as instance:
         run = dg.materialize([orders], instance=instance).run_id
     assert (home / "elsewhere" / "history" / "runs" / f"{run}.db").exists()
+
+
+def test_the_disk_is_waited_for_when_a_log_is_folded_and_a_killed_process_loses_no_entry(home):
+    with open_instance(home) as instance:
+        with instance.event_log_storage.index_connection() as connection:
+            kept = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+        assert kept == ["wal", 1]  # 1 is NORMAL
+    killed = subprocess.run([sys.executable, "-c", _MATERIALIZES_AND_IS_KILLED, str(home)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as dagsters:
+        assert dagsters.get_latest_materialization_event(orders.key) is not None
+
+
+_MATERIALIZES_AND_IS_KILLED = """
+import os, pathlib, signal, sys
+import dagster as dg
+from import_platform.resources.home import open_instance
+
+@dg.asset
+def orders():
+    return None
+
+with open_instance(pathlib.Path(sys.argv[1])) as instance:
+    dg.materialize([orders], instance=instance)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""

@@ -30,6 +30,8 @@ from import_platform.sources.files.xml_take import Taking, many_reason
 
 TASK_BYTES = 4 << 20
 WORKERS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+AHEAD = 2 * WORKERS
+"""Tasks that are begun or done and not taken yet: workers have some left while rows are written to disk."""
 _FIRST_NAME = re.compile(rb"<[^\s/>]+")
 
 
@@ -55,7 +57,7 @@ class Stretch:
 class Shredder:
     """Tables that are made of the same records. Records up to number `done` are passed over.
 
-    Memory: four tasks of 4 MB and what becomes of them, or one record that is larger.
+    Memory: six tasks of 4 MB and what becomes of them, or one record that is larger.
     """
 
     def __init__(self, tables: Sequence[Files], *, row_bytes_max: int, done: int = 0) -> None:
@@ -91,7 +93,7 @@ class Shredder:
                 except FileDamaged as error:
                     damage = error
                     break
-                if len(waiting) > WORKERS:
+                if len(waiting) > AHEAD:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
