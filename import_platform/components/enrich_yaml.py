@@ -11,7 +11,7 @@ from import_platform.components.yaml_model import YamlModel
 from import_platform.core.enrichment import Enrichment, Output, cache_id
 from import_platform.core.table import PARTITION_COLUMN
 from import_platform.resources.connection import foreign_templates
-from import_platform.sources.rest.columns import column_type
+from import_platform.sources.json.columns import column_type
 
 URL_IN_FLIGHT = 4
 """An endpoint is made to be asked by several; a function may not be, so it says so itself."""

@@ -67,7 +67,7 @@ def test_only_the_row_to_blame_fails_and_is_asked_for_again(synced: Make, geocod
     assert table.sync().status is Status.DONE
     failed = told(table).filter(pl.col("geo_status") != "ok")
     assert failed["text"].to_list() == ["x3", "x17"]
-    assert set(failed["geo_error"]) == {"the endpoint refuses the request (status 400)"}
+    assert set(failed["geo_error"]) == {"the API refuses the request (status 400)"}
     assert failed["lat"].null_count() == 2
 
     geocoder.texts.clear()
@@ -109,8 +109,8 @@ def test_an_endpoint_that_wants_its_owner_is_asked_once_and_the_sync_goes_on(syn
     assert table.sync().rows_inserted == 25
     assert len(geocoder.asked) == 1
     errors = told(table)["geo_error"].to_list()
-    assert errors[0] == "the endpoint does not accept the credentials (status 401)"
-    assert errors[24] == "not asked, after: the endpoint does not accept the credentials (status 401)"
+    assert errors[0] == "the API does not accept the credentials (status 401)"
+    assert errors[24] == "not asked, after: the API does not accept the credentials (status 401)"
     assert "s3cr3t" not in repr(table.context())
     assert "s3cr3t" not in str(errors)
 
@@ -122,12 +122,12 @@ def test_an_endpoint_that_wants_its_owner_is_asked_once_and_the_sync_goes_on(syn
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ((500, {}, b"{}"), "the endpoint failed with a server error (status 500)"),
-        ((503, {}, b"{}"), "the endpoint is busy or over its rate limit (status 503)"),
-        ((200, {}, b"<html>"), "the endpoint answered with HTML or XML instead of JSON (status 200)"),
+        ((500, {}, b"{}"), "the API failed with a server error (status 500)"),
+        ((503, {}, b"{}"), "the API is busy or over its rate limit (status 503)"),
+        ((200, {}, b"<html>"), "the API answered with HTML or XML instead of JSON (status 200)"),
         ((200, {}, b"[1, 2]"), "the endpoint gave 2 answers for 10 rows"),
         ((200, {}, b"{}"), "the endpoint gave no list of answers"),
-        ((200, {"X-Cut": "3"}, b"[null, null]"), "the endpoint did not answer"),
+        ((200, {"X-Cut": "3"}, b"[null, null]"), "the API did not answer"),
     ],
 )
 def test_a_batch_without_answers_fails_alone(

@@ -15,14 +15,14 @@ from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.dlt_sources.adapter import Hints, Reading, open_resources, starts_at
+from import_platform.sources.http.waiting import Patience
+from import_platform.sources.json.typing import as_rows
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, NoRowsYet, Page, ReadRequest
 from import_platform.sources.rest.ascending import is_open_ended
 from import_platform.sources.rest.client import Fetched, Listing
 from import_platform.sources.rest.declaration import Endpoint, Incremental, Resource
 from import_platform.sources.rest.read import DONE, Pass
 from import_platform.sources.rest.shape import declared_shape
-from import_platform.sources.rest.typing import as_rows
-from import_platform.sources.rest.waiting import Patience
 
 SAMPLE_PAGES, SAMPLE_ROWS = 20, 2000
 

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from import_platform.core.enrichment import Blame, Enrichment, Refusal
-from import_platform.sources.rest.client_words import RateLimit
-from import_platform.sources.rest.waiting import Patience, TokenBucket
+from import_platform.sources.http.waiting import Patience, TokenBucket
+from import_platform.sources.http.words import RateLimit
 
 POLL_SECONDS = 0.2
 

@@ -10,7 +10,7 @@ from typing import Any
 from import_platform.core.enrichment import Blame, Enrichment, Refusal
 from import_platform.errors import ConfigError
 from import_platform.sources.enrichment.caller import POLL_SECONDS, bucket_of, counted
-from import_platform.sources.rest.waiting import Patience, backoff_seconds
+from import_platform.sources.http.waiting import Patience, backoff_seconds
 
 Function = Callable[[list[dict[str, Any]]], Any]
 

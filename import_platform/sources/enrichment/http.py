@@ -19,10 +19,10 @@ from import_platform.core.enrichment import Blame, Enrichment, Refusal
 from import_platform.errors import ConfigError, ImportPlatformError, Interrupted, SourceUnavailable
 from import_platform.sources.enrichment.caller import bucket_of, counted
 from import_platform.sources.enrichment.shape import at_path
-from import_platform.sources.rest.client_words import Client
-from import_platform.sources.rest.evidence import Secrets
-from import_platform.sources.rest.session import ApiSession
-from import_platform.sources.rest.waiting import Patience
+from import_platform.sources.http.evidence import Secrets
+from import_platform.sources.http.session import HttpSession
+from import_platform.sources.http.waiting import Patience
+from import_platform.sources.http.words import Client
 
 PLACE = re.compile(r"\{([^{}]+)\}")
 ANSWER_BYTES_MAX = 32 << 20
@@ -54,7 +54,7 @@ class HttpCaller:
         hidden = [*self._headers.values(), *(value for value in self._params.values() if not PLACE.search(value))]
         words = [word for value in hidden for word in (value, value.rpartition(" ")[2]) if len(word) > 5]
         self._adapter = HTTPAdapter()
-        self._session = ApiSession(
+        self._session = HttpSession(
             client,
             self._adapter,
             patience=patience,
@@ -91,7 +91,7 @@ class HttpCaller:
 
     def _refusal(self, error: ImportPlatformError) -> Refusal:
         status = error.facts.get("status")
-        sentence = error.message.replace("the API's", "the endpoint's").replace("the API", "the endpoint")
+        sentence = error.message
         if status is not None:
             sentence += f" (status {status})"
         rows = _OF_ROWS | _NOT_FOUND if self._method == "GET" else _OF_ROWS

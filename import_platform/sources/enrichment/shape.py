@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from import_platform.core.enrichment import Answer, Output, Refusal
-from import_platform.sources.rest.typing import JsonColumn, convert
+from import_platform.sources.json.typing import JsonColumn, convert
 
 
 def shaped(answers: Sequence[Any], outputs: Sequence[Output]) -> list[Answer]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from import_platform.core.versions import Versions
 from import_platform.errors import ConfigError
 from import_platform.sources.files.web_words import Web, addresses, path_ending
-from import_platform.sources.rest.columns import column_type
+from import_platform.sources.json.columns import column_type
 
 FILE, ROW, ITEM, NUMBER, GONE = "_file", "_row", "_item", "_file_number", "_gone"
 MODIFIED, VERSION, MARK = "_file_modified", "_version", "_delete_mark"

@@ -17,7 +17,7 @@ from import_platform.sources.files.declaration import Column, Files
 from import_platform.sources.files.lines import Block, blocks
 from import_platform.sources.files.opened import FileDamaged
 from import_platform.sources.files.piece import Bad, Piece, Reading, numbered
-from import_platform.sources.rest.typing import JsonColumn, JsonNumber, as_rows, convert, new_columns
+from import_platform.sources.json.typing import JsonColumn, JsonNumber, as_rows, convert, new_columns
 
 ARRAY_ROWS = 2000
 _LONG_NUMBER = re.compile(rb"\d{19}")

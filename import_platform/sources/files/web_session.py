@@ -15,7 +15,7 @@ from requests.structures import CaseInsensitiveDict
 
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.files.web_words import Http, origin
-from import_platform.sources.rest.waiting import Patience, asked_seconds, backoff_seconds
+from import_platform.sources.http.waiting import Patience, asked_seconds, backoff_seconds
 
 CONNECT_SECONDS = 10.0
 REDIRECTS_MAX = 10

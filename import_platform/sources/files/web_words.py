@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator
 
 from import_platform.errors import ConfigError
-from import_platform.sources.rest.client_words import Auth, AuthWords, Words
+from import_platform.sources.http.words import Auth, AuthWords, Words
 
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _WILD = re.compile(r"[*\[\]]")

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from import_platform.core.cursor import CursorValue, decode, encode
 from import_platform.errors import ConfigError, SourceRejected
+from import_platform.sources.json.typing import Row
 from import_platform.sources.protocol import Token
 from import_platform.sources.rest.declaration import Endpoint, Incremental, Resource
-from import_platform.sources.rest.typing import Row
 
 EDGE_ROWS_MAX = 1000
 _PAGE_SIZE = re.compile(r"limit|size|count|per_?page", re.IGNORECASE)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from import_platform.core.cursor import decode
+from import_platform.sources.json.columns import INSTANT
+from import_platform.sources.json.typing import Row
 from import_platform.sources.protocol import CursorWindow
-from import_platform.sources.rest.columns import INSTANT
 from import_platform.sources.rest.declaration import Changes
-from import_platform.sources.rest.typing import Row
 
 CHANGED_AT, DELETED = "_changed_at", "_deleted"
 """When the event happened, null for rows of the first load; and whether it says that the row went away."""

@@ -16,14 +16,14 @@ from typing import Any
 from urllib.parse import quote
 
 from import_platform.errors import SourceRejected
+from import_platform.sources.http.waiting import Patience
+from import_platform.sources.json.typing import Row, as_rows
 from import_platform.sources.protocol import ColumnsGrew, Page, ParentTables, ReadRequest, Token
 from import_platform.sources.rest.client import Listing, RestClient
 from import_platform.sources.rest.declaration import PLACEHOLDER, Resource
 from import_platform.sources.rest.parent_rows import Family
 from import_platform.sources.rest.read import DONE, GROUP_SECONDS, POLL_SECONDS, empty_batch, page_of
 from import_platform.sources.rest.shape import Shape, converted, fitting_batch, shape_of
-from import_platform.sources.rest.typing import Row, as_rows
-from import_platform.sources.rest.waiting import Patience
 
 MISSING_MAX = 20
 """So many parents in a row without a list mean a wrong path; fewer were deleted at the API meanwhile."""

@@ -25,12 +25,12 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected
-from import_platform.sources.rest.client_words import Auth, Paginator
+from import_platform.sources.http.evidence import Exchange, Secrets
+from import_platform.sources.http.session import BODY_BYTES_MAX, HttpSession
+from import_platform.sources.http.waiting import Patience, TokenBucket
+from import_platform.sources.http.words import Auth, Paginator
+from import_platform.sources.json.paths import compiled, values_at
 from import_platform.sources.rest.declaration import Resource, RestApi
-from import_platform.sources.rest.evidence import Exchange, Secrets
-from import_platform.sources.rest.paths import compiled, values_at
-from import_platform.sources.rest.session import BODY_BYTES_MAX, ApiSession
-from import_platform.sources.rest.waiting import Patience, TokenBucket
 
 _TYPES: Mapping[str, type[BasePaginator]] = {
     "single_page": dlt_paginators.SinglePagePaginator,
@@ -141,7 +141,7 @@ class RestClient:
         self._sessions = threading.local()
 
     def pages(self, listing: Listing, patience: Patience) -> Iterator[Fetched]:
-        """Answers from the first page, or from a remembered one. Raises as `ApiSession.send`."""
+        """Answers from the first page, or from a remembered one. Raises as `HttpSession.send`."""
         resource, begin = listing.resource, listing.begin
         endpoint, client = resource.endpoint, self.api.client
         said = endpoint.paginator or client.paginator or Paginator()
@@ -168,7 +168,7 @@ class RestClient:
             content = page.response.content
             yield Fetched(rows, paginator.next, len(content), hash(content))
 
-    def _next(self, answers: Iterator[Any], resource: Resource, session: ApiSession) -> Any:
+    def _next(self, answers: Iterator[Any], resource: Resource, session: HttpSession) -> Any:
         """The next page, or None; what an answer breaks is raised with that answer as evidence."""
         try:
             page = _next(answers, resource)
@@ -192,19 +192,19 @@ class RestClient:
         self._patience.end()
         self._adapter.close()
 
-    def _session_of(self, resource: Resource, patience: Patience, body_bytes_max: int) -> ApiSession:
+    def _session_of(self, resource: Resource, patience: Patience, body_bytes_max: int) -> HttpSession:
         """This thread's session for a resource; making one costs a tenth of a request."""
         key = (resource.name, patience, body_bytes_max)
-        kept: tuple[Any, ApiSession] | None = getattr(self._sessions, "last", None)
+        kept: tuple[Any, HttpSession] | None = getattr(self._sessions, "last", None)
         if kept is None or kept[0] != key:
             kept = self._sessions.last = (key, self._session(resource, patience, body_bytes_max))
         return kept[1]
 
     def _session(
         self, resource: Resource | None = None, patience: Patience | None = None, body_bytes_max: int = BODY_BYTES_MAX
-    ) -> ApiSession:
+    ) -> HttpSession:
         exact = resource is not None and any(c.type_name.startswith(("decimal", "wei")) for c in resource.columns)
-        return ApiSession(
+        return HttpSession(
             self.api.client,
             self._adapter,
             patience=patience or self._patience,
@@ -306,7 +306,7 @@ def _detected(response: Response, data: list[Any] | None) -> BasePaginator:
     return found
 
 
-def _auth(auth: Auth, session: ApiSession) -> AuthBase:
+def _auth(auth: Auth, session: HttpSession) -> AuthBase:
     """The declaration made sure that what a type needs is there."""
     if auth.type == "bearer":
         return BearerTokenAuth(token=str(auth.token))

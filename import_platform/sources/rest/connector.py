@@ -13,19 +13,19 @@ from import_platform.core.cursor import encode
 from import_platform.core.layout import ALL, ColumnRange
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
+from import_platform.sources.http.evidence import Secrets
+from import_platform.sources.http.waiting import Patience
+from import_platform.sources.json.typing import Row, as_rows, convert
 from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest
 from import_platform.sources.rest.ascending import is_open_ended
 from import_platform.sources.rest.changes import CHANGED_AT
 from import_platform.sources.rest.children import ChildPass, fetch_children
 from import_platform.sources.rest.client import Fetched, Listing, RestClient
 from import_platform.sources.rest.declaration import Resource, RestApi, parse
-from import_platform.sources.rest.evidence import Secrets
 from import_platform.sources.rest.parent_rows import absent, column_of, link_fields, parent_row
 from import_platform.sources.rest.read import DONE, Pass
 from import_platform.sources.rest.shape import declared_shape, shape_of
 from import_platform.sources.rest.shipped import expand
-from import_platform.sources.rest.typing import Row, as_rows, convert
-from import_platform.sources.rest.waiting import Patience
 from import_platform.sources.rest.window import check_cursor, check_lag
 
 SAMPLE_PARENTS, SAMPLE_ROWS = 5, 100

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from import_platform.errors import ConfigError
-from import_platform.sources.rest.client_words import Client, PaginatorWords, ResponseAction, Words
-from import_platform.sources.rest.columns import DeclaredColumn, declared_columns
+from import_platform.sources.http.words import Client, PaginatorWords, ResponseAction, Words
+from import_platform.sources.json.columns import DeclaredColumn, declared_columns
 
 PLACEHOLDER = re.compile(r"\{resources\.([A-Za-z_][A-Za-z0-9_]*)\.([^{}]+)\}")
 """A field of the parent's row in a path or parameter: `invoices/{resources.invoices.id}/lines`."""

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any
 
 from import_platform.errors import SourceUnavailable
+from import_platform.sources.json.typing import Row
 from import_platform.sources.protocol import ParentTables, ReadRequest
 from import_platform.sources.rest.declaration import Resource
-from import_platform.sources.rest.typing import Row
 
 
 def column_of(resource: Resource, field: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from import_platform.errors import Interrupted
+from import_platform.sources.http.waiting import Patience
 from import_platform.sources.rest.client import Fetched
-from import_platform.sources.rest.waiting import Patience
 
 AHEAD = 12
 """About what comes while a group of answers is converted (read.py, 2,000 rows); a kill costs so many requests more."""

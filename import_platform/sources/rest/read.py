@@ -19,16 +19,16 @@ from import_platform.core.cursor import CursorValue, decode, encode
 from import_platform.core.layout import in_range
 from import_platform.core.rejected import RejectedRow
 from import_platform.errors import SourceRejected
+from import_platform.sources.http.waiting import Patience
+from import_platform.sources.json.columns import INSTANT
+from import_platform.sources.json.typing import Row, as_rows
 from import_platform.sources.protocol import ColumnsGrew, CursorWindow, Page, ReadRequest, Token, TokenExpired
 from import_platform.sources.rest.ascending import Edge, Order
 from import_platform.sources.rest.changes import changed_rows, event_params, follows_events
 from import_platform.sources.rest.client import Fetched, Listing
-from import_platform.sources.rest.columns import INSTANT
 from import_platform.sources.rest.declaration import Resource
 from import_platform.sources.rest.prefetch import Ended, Prefetch
 from import_platform.sources.rest.shape import Shape, converted, fitting_batch, shape_of, split_wide
-from import_platform.sources.rest.typing import Row, as_rows
-from import_platform.sources.rest.waiting import Patience
 from import_platform.sources.rest.window import inside, is_past, window_params
 
 GROUP_ROWS, GROUP_SECONDS = 2000, 0.5

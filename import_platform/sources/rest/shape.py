@@ -13,11 +13,8 @@ from import_platform.core.budget import format_bytes
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.table import ColumnInfo, TableInfo
 from import_platform.sources.conform import as_text
-from import_platform.sources.rest.changes import CHANGED_AT, DELETED
-from import_platform.sources.rest.columns import INSTANT
-from import_platform.sources.rest.declaration import Resource
-from import_platform.sources.rest.parent_rows import column_of, gone_column, link_fields, version_column
-from import_platform.sources.rest.typing import (
+from import_platform.sources.json.columns import INSTANT
+from import_platform.sources.json.typing import (
     Converted,
     JsonColumn,
     Row,
@@ -27,6 +24,9 @@ from import_platform.sources.rest.typing import (
     widened,
     without,
 )
+from import_platform.sources.rest.changes import CHANGED_AT, DELETED
+from import_platform.sources.rest.declaration import Resource
+from import_platform.sources.rest.parent_rows import column_of, gone_column, link_fields, version_column
 
 ROW_TEXT_MAX = 1 << 16
 

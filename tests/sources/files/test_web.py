@@ -16,8 +16,8 @@ from import_platform.sources.files.connector import FilesSource
 from import_platform.sources.files.declaration import parse
 from import_platform.sources.files.web import WebPlace
 from import_platform.sources.files.web_words import Http, Web
+from import_platform.sources.http import waiting
 from import_platform.sources.protocol import TokenExpired
-from import_platform.sources.rest import waiting
 from tests.sources.files.web_server import Served, WebServer
 
 ROWS = 30_000

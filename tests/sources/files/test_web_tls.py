@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from import_platform.errors import ConfigError, SourceRejected
-from import_platform.sources.rest import waiting
+from import_platform.sources.http import waiting
 from tests.sources.files.authority import new_authority
 from tests.sources.files.web_server import Served, WebServer
 

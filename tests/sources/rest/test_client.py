@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
+from import_platform.sources.http.waiting import asked_seconds
 from import_platform.sources.registry import check_connection_keys, open_source
-from import_platform.sources.rest.waiting import asked_seconds
 from tests.sources.rest.api_server import ApiServer, Asked, Listed, ok, status
 from tests.sources.rest.contract import ids, read, request_for
 from tests.sources.rest.rest_table import RestTable

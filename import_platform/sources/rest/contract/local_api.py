@@ -11,12 +11,12 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 
-from import_platform.sources.rest.client_words import Paginator
-from import_platform.sources.rest.columns import INSTANT
+from import_platform.sources.http.words import Paginator
+from import_platform.sources.json.columns import INSTANT
+from import_platform.sources.json.paths import compiled, values_at
 from import_platform.sources.rest.contract.checks import TOKEN_PATH, NotApplicable
 from import_platform.sources.rest.contract.server import Answer, Asked, LocalServer, ok, status
 from import_platform.sources.rest.declaration import Incremental, Resource
-from import_platform.sources.rest.paths import compiled, values_at
 
 Row = dict[str, Any]
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -10,9 +10,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from import_platform.errors import ConfigError, ImportPlatformError
+from import_platform.sources.http.answers import BUSY
+from import_platform.sources.http.evidence import BODY_CHARACTERS_MAX, HIDDEN
+from import_platform.sources.http.words import Paginator
 from import_platform.sources.protocol import ColumnsGrew
-from import_platform.sources.rest.answers import BUSY
-from import_platform.sources.rest.client_words import Paginator
 from import_platform.sources.rest.contract.checks import (
     CHECKS,
     TOKEN_PATH,
@@ -25,7 +26,6 @@ from import_platform.sources.rest.contract.checks import (
 from import_platform.sources.rest.contract.local_api import LocalApi, RowMaker, rows_of
 from import_platform.sources.rest.contract.server import Answer, Asked
 from import_platform.sources.rest.declaration import PLACEHOLDER, Resource, parse, whole_resources
-from import_platform.sources.rest.evidence import BODY_CHARACTERS_MAX, HIDDEN
 from import_platform.sources.rest.shipped import expand
 
 REPLAY = "the_recorded_answer_is_read"

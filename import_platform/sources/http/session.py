@@ -16,10 +16,10 @@ from requests.adapters import HTTPAdapter
 
 from import_platform.core.budget import format_bytes
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable
-from import_platform.sources.rest.answers import EXPIRED, Outcome, Verdict, expired, judge
-from import_platform.sources.rest.client_words import Client, ResponseAction
-from import_platform.sources.rest.evidence import Exchange, Secrets
-from import_platform.sources.rest.waiting import Patience, TokenBucket, asked_seconds, backoff_seconds
+from import_platform.sources.http.answers import EXPIRED, Outcome, Verdict, expired, judge
+from import_platform.sources.http.evidence import Exchange, Secrets
+from import_platform.sources.http.waiting import Patience, TokenBucket, asked_seconds, backoff_seconds
+from import_platform.sources.http.words import Client, ResponseAction
 
 BODY_BYTES_MAX = 256 << 20
 CONNECT_SECONDS = 10.0
@@ -27,7 +27,7 @@ _PIECE_BYTES = 1 << 18
 _BODY_TIMES = 10  # an answer may take this many times its time limit in all, so that a trickle ends
 
 
-class ApiSession(requests.Session):
+class HttpSession(requests.Session):
     """One thread's session; connections are shared through the adapter. `send` returns parsed, good answers only.
 
     Raises what `answers` says; IgnoreResponseException where a rule says that the table ends there.

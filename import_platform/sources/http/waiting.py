@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from import_platform.errors import Interrupted
-from import_platform.sources.rest.client_words import RateLimit
+from import_platform.sources.http.words import RateLimit
 
 BACKOFF_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 60.0
 

@@ -22,10 +22,10 @@ from typing import Any
 from requests import Response
 
 from import_platform.errors import ImportPlatformError, SourceRejected, SourceUnavailable
+from import_platform.sources.http.words import ResponseAction
+from import_platform.sources.json.paths import values_at
+from import_platform.sources.json.typing import JsonNumber
 from import_platform.sources.protocol import TokenExpired
-from import_platform.sources.rest.client_words import ResponseAction
-from import_platform.sources.rest.paths import values_at
-from import_platform.sources.rest.typing import JsonNumber
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 LIMITED = frozenset({403, 408, 425, 429, 503, 529})

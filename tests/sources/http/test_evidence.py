@@ -9,7 +9,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from import_platform.sources.rest.evidence import HIDDEN, Exchange, Secrets
+from import_platform.sources.http.evidence import HIDDEN, Exchange, Secrets
 
 SECRET = "cAnArY+5f/1d:9e@77"
 

@@ -29,7 +29,7 @@ import orjson
 import pyarrow as pa
 
 from import_platform.core import lattice
-from import_platform.sources.rest.columns import INSTANT, Unit
+from import_platform.sources.json.columns import INSTANT, Unit
 
 Row = Mapping[str, Any]
 

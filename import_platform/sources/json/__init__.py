@@ -1,0 +1,1 @@
+"""JSON values as Arrow columns, and the paths that lead to them."""
