@@ -14,7 +14,7 @@ from tests.dagster_project import empty_home, make_project
 
 __all__ = ["empty_home"]
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.browser.conftest import shot
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_a_never_synced_table_is_backfilled_and_then_synced_from_its_page(page, project):

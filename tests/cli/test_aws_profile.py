@@ -12,7 +12,7 @@ from tests.fault_proxy import fault_proxy
 from tests.s3_server import ROOT, environment, new_bucket, s3_server
 
 __all__ = ["empty_home", "project"]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 SECRET = "a7Rj0secretOfTheLake"
 

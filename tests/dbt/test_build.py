@@ -10,7 +10,7 @@ import yaml
 
 from tests.dbt.conftest import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 def test_the_mart_says_what_duckdb_counts_on_the_lake(built: Project) -> None:

@@ -11,7 +11,7 @@ import pytest
 from import_platform.demo.place import environment
 from tests.dbt.conftest import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 MART = dg.AssetKey(["marts", "punctuality_by_carrier_month"])
 FLIGHTS = dg.AssetKey(["nyc", "flights"])

@@ -16,7 +16,7 @@ from import_platform.io.lake import Lake
 from tests.dbt.conftest import Project, build, copied
 from tests.s3_server import new_bucket, s3_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 RELATIONS = """
 SELECT schema_name, view_name, true FROM duckdb_views() WHERE NOT internal

@@ -13,7 +13,6 @@ from import_platform.demo.rest import run_rest_demo
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
 ]  # four syncs in processes of their own, which a busy machine starts slowly
 
 

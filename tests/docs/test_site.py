@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["browser"]
 
-pytestmark = pytest.mark.timeout(600)
 """Building the site takes four seconds of a processor, which a busy machine may not have for minutes."""
 
 ROOT = Path(__file__).parents[2]

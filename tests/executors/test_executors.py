@@ -67,7 +67,6 @@ def test_every_job_that_works_on_tables_has_the_executor(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # several processes import everything: minutes on a machine with other work
 @pytest.mark.parametrize("name", ["in_process", "multiprocess", "dask"])
 def test_a_sync_brings_every_table_into_the_lake(project: Project, execute: Execute, name: str) -> None:
     done = execute(name)
@@ -90,7 +89,6 @@ def test_a_sync_brings_every_table_into_the_lake(project: Project, execute: Exec
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # several processes import everything: minutes on a machine with other work
 def test_on_kubernetes_each_table_is_a_pod_with_the_budget_as_its_limit(
     project: Project, execute: Execute, cluster: Cluster
 ) -> None:

@@ -101,7 +101,6 @@ def test_a_wrong_declaration_is_refused(project: Project, text: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # several processes import everything: minutes on a machine with other work
 @pytest.mark.parametrize("name", ["multiprocess", "dask"])
 def test_parts_are_processes_and_the_lake_is_that_of_the_ordinary_path(
     project: Project, execute: Execute, name: str
@@ -117,7 +116,6 @@ def test_parts_are_processes_and_the_lake_is_that_of_the_ordinary_path(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # several processes import everything: minutes on a machine with other work
 def test_a_part_that_is_killed_is_tried_again_alone(project: Project, execute: Execute) -> None:
     (project.root / "hooks").mkdir()
     (project.root / "hooks" / "sitecustomize.py").write_text(DIES_ONCE)
@@ -140,7 +138,6 @@ def test_a_part_that_is_killed_is_tried_again_alone(project: Project, execute: E
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # several processes import everything: minutes on a machine with other work
 def test_on_kubernetes_each_part_asks_for_what_its_plan_needs(
     project: Project, execute: Execute, cluster: Cluster
 ) -> None:

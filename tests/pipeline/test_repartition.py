@@ -147,7 +147,6 @@ def test_small_quiet_leaves_are_merged_back_and_written_ones_are_not(table, monk
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_random_syncs_with_a_repartition_after_each_never_flap(synced, monkeypatch):
     """Quiet counts as at once, which is the hardest case: only the distance between the two limits is left."""
     monkeypatch.setattr("import_platform.core.repartition.QUIET", timedelta(0))

@@ -77,7 +77,6 @@ def elsewhere(wheel: Path) -> Iterator[Elsewhere]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_wheel_installs_from_a_wheelhouse_and_its_demo_runs_outside_of_a_checkout(elsewhere: Elsewhere) -> None:
     where = "import import_platform; print(import_platform.__version__, import_platform.__file__)"
     version, file = elsewhere.run("python", "-c", where).stdout.split()

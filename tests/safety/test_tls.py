@@ -54,7 +54,6 @@ def test_an_authority_that_a_person_names_is_trusted(server, monkeypatch):
     assert server.asked, "a control: the server does answer those who trust it"
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.slow
 def test_a_store_is_refused_with_a_sentence_by_both_of_its_clients(server, environ):
     store = Store("s3://bucket/lake", env=environ)

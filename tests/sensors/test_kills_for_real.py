@@ -17,7 +17,7 @@ from import_platform.resources.naming import DEPLOYS_TAG, KILLS_TAG
 from tests.dagster_project import make_project
 from tests.sensors.daemon import daemon
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,6 @@ def test_wide_rows_fit_and_the_widest_is_named(connection: dict[str, Any], tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_table_of_1600_columns_is_imported_and_merged_within_the_same_memory(
     postgres: Database, tmp_path: Path
 ) -> None:

@@ -134,7 +134,6 @@ def test_a_table_that_is_swapped_whole_is_refused_with_what_to_do(court):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # processes of their own, on a machine that may be loaded
 @pytest.mark.parametrize("table", ["cases", "parties"])
 def test_killed_at_any_durable_step_and_asked_again_the_table_is_whole(fed, table):
     wanted = {"cases": CASES, "parties": PARTIES}[table]
@@ -149,7 +148,6 @@ def test_killed_at_any_durable_step_and_asked_again_the_table_is_whole(fed, tabl
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # processes of their own, on a machine that may be loaded
 @pytest.mark.parametrize("step", [2, 3, 5])
 def test_files_are_read_again_beside_a_sync_that_was_killed(fed, step):
     fed.put("3.xml", case(4, "", op="delete"), case(5, "five", "g"))

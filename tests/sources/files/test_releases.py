@@ -122,7 +122,6 @@ def test_a_table_that_begins_anew_is_in_no_older_release_and_remembers_no_deleti
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # processes of their own, on a machine that may be loaded
 def test_killed_at_any_durable_step_no_release_is_half_and_the_next_syncs_make_one(court):
     records = court(delete_when={"path": "@op", "value": "delete"})
     records.put("00.xml", case(0, "t0", "p0"))

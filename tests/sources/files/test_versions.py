@@ -198,7 +198,6 @@ def test_a_declaration_that_cannot_be_is_told_in_a_sentence(cases, parties, said
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # processes of their own, on a machine that may be loaded
 def test_killed_at_any_durable_step_and_run_again_nothing_comes_back_and_no_child_is_doubled(court):
     records = court(delete_when=DELETE)
     old = records.put("1.xml", *(case(i, f"old {i}", "a", "b") for i in range(60)))

@@ -80,7 +80,6 @@ class Docket:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(2))
 def test_whatever_happens_in_whatever_order_the_lake_holds_the_latest_versions(court, seed):
     dice = random.Random(seed)

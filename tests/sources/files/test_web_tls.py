@@ -114,7 +114,6 @@ SAMPLED = 1 << 20
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # processes of their own, on a machine that may be loaded
 @pytest.mark.parametrize("kind", ["csv", "ndjson"])
 def test_a_killed_read_of_a_large_file_goes_on_at_its_byte(web, authority, feed, kind):
     count = LARGE // len(ROW[kind] % 10**6)

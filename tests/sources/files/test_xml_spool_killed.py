@@ -114,7 +114,7 @@ def spooled(tmp_path, monkeypatch):
     return Spooled(tmp_path, passes)
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("beside", [False, True])
