@@ -11,9 +11,7 @@ from rich.console import Console
 
 from import_platform.demo.rest import run_rest_demo
 
-pytestmark = [
-    pytest.mark.slow,
-]  # four syncs in processes of their own, which a busy machine starts slowly
+pytestmark = pytest.mark.slow
 
 
 def test_every_table_equals_the_api_after_a_kill_and_after_changes(
