@@ -68,7 +68,8 @@ class HttpSession(requests.Session):
         facts = self._facts(request)
         resumed, self.resumed = self.resumed, False
         renewal = self.renew
-        for tries in range(self._client.retries + 1):
+        tries = 0
+        while True:
             if self._bucket is not None:
                 self._bucket.take(self._patience)
             response, verdict = self._once(request, kwargs, facts)
@@ -82,7 +83,7 @@ class HttpSession(requests.Session):
             if status == 401 and renewal is not None:
                 renewal(request)
                 renewal = None
-                continue
+                continue  # no try: a token that ended is nobody's fault, not even where `retries` is 0
             if verdict.outcome is not Outcome.BUSY:
                 raise self._with_evidence(
                     expired(facts) if resumed and status in EXPIRED else verdict.error, request, response
@@ -90,7 +91,7 @@ class HttpSession(requests.Session):
             if tries == self._client.retries:
                 raise self._with_evidence(verdict.error, request, response)
             self._pause(response, tries, facts)
-        raise AssertionError("the last try returns or raises")
+            tries += 1
 
     def allow(self, url: str) -> None:
         """Lets requests go to the host of a declared address."""

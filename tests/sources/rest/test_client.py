@@ -145,6 +145,41 @@ def test_client_credentials_are_fetched_once_and_renewed_when_refused(server: Ap
     assert [asked.path for asked in server.asked].count("/token") == 2
 
 
+@pytest.mark.parametrize(("retries", "refusals"), [(0, [401]), (1, [500, 401]), (1, [401, 500])])
+def test_a_renewed_token_takes_none_of_the_tries(retries: int, refusals: list[int], server: ApiServer) -> None:
+    left = iter(refusals)
+
+    def answer(asked: Asked) -> Any:
+        if asked.path == "/token":
+            return ok({"access_token": "t", "expires_in": 3600})
+        refusal = next(left, None)
+        return None if refusal is None else status(refusal)
+
+    server.refuse = answer
+    server.lists["/things"] = Listed(rows(1), "page_number")
+    auth = {
+        "type": "oauth2_client_credentials",
+        "access_token_url": f"{server.url}/token",
+        "client_id": "me",
+        "client_secret": "s3cr3t-value",
+    }
+    assert open_source("api", connection(server, auth, retries=retries)).discover()[0].name == "things"
+    assert [asked.path for asked in server.asked].count("/token") == 2
+
+
+def test_a_token_refused_after_its_renewal_is_the_owners_matter(server: ApiServer) -> None:
+    token = ok({"access_token": "t", "expires_in": 3600})
+    server.refuse = lambda asked: token if asked.path == "/token" else status(401)
+    auth = {
+        "type": "oauth2_client_credentials",
+        "access_token_url": f"{server.url}/token",
+        "client_id": "me",
+        "client_secret": "s3cr3t-value",
+    }
+    with pytest.raises(SourceRejected, match="does not accept the credentials"):
+        open_source("api", connection(server, auth, retries=0)).discover()
+
+
 @pytest.mark.parametrize(
     ("auth", "header"),
     [
