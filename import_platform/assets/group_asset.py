@@ -9,7 +9,7 @@ import dagster as dg
 from import_platform.assets.materialize import end_as_canceled, observer_of, translated
 from import_platform.core.grouping import DeclaredGrouping, GroupReport
 from import_platform.errors import Interrupted
-from import_platform.io.scratch import scratch_folder
+from import_platform.own_folder import own_folder
 from import_platform.pipeline.regroup import Regrouping, regroup
 from import_platform.resources.interrupts import stop_on_signals
 from import_platform.resources.naming import asset_key
@@ -75,7 +75,7 @@ def grouped_in_step(context: Any, platform: PlatformResource, declared: Declared
     with translated(context, session, declared.name, platform), stop_on_signals(session.stop) as stop:
         try:
             with platform.whole(stop=stop) as budget:
-                scratch = scratch_folder("import_platform")
+                scratch = own_folder("import_platform")
                 work = Regrouping(platform.lake(), budget, observer_of(context, session), stop, scratch)
                 report = regroup(work, declared)
         except Interrupted:

@@ -23,9 +23,9 @@ from import_platform.io.external_sort import sorted_files
 from import_platform.io.lake import Lake
 from import_platform.io.memory import MemoryWatch, tame_allocators
 from import_platform.io.parquet_files import ParquetFiles, find
-from import_platform.io.scratch import scratch_folder
 from import_platform.io.store import Store
 from import_platform.jobs.group_launch import launch_group
+from import_platform.own_folder import own_folder
 from import_platform.pipeline.check_order import check_columns
 from import_platform.pipeline.group_ordered import GroupedFiles, Output, emptied, group_ordered
 from import_platform.pipeline.regroup import violations_counted
@@ -73,7 +73,7 @@ def _files(screen: Terminal, asked: Asked, report: GroupReport) -> None:
     began = time.monotonic()
     with MemoryWatch(budget.total_bytes) as watch:
         if asked.sort:
-            columns, scratch = grouping.columns, scratch_folder("import_platform")
+            columns, scratch = grouping.columns, own_folder("import_platform")
             with sorted_files(files, columns, grouping.ordered, budget=budget, scratch=scratch) as ordered:
                 done = _group(screen, ordered, grouping, output, watch)
         else:

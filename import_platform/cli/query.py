@@ -21,8 +21,8 @@ from import_platform.errors import ConfigError
 from import_platform.io.lake import Lake
 from import_platform.io.query import Answer, LakeSql
 from import_platform.io.releases import released_versions
-from import_platform.io.scratch import scratch_folder
 from import_platform.io.store import Store
+from import_platform.own_folder import own_folder
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import read_settings
 
@@ -54,7 +54,7 @@ def run(screen: Terminal, sql: str, *, csv: bool, limit_rows: int, release: str 
         raise ConfigError("--json and --csv exclude each other", remedy="Choose one.")
     settings = read_settings()
     budget = memory_budget(settings.memory)
-    scratch = scratch_folder("import_platform")
+    scratch = own_folder("import_platform")
     store = Lake(settings.lake_uri).store
     versions = _released(store, release) if release is not None else None
     memory_bytes = budget.free_bytes // 2

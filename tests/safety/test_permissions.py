@@ -11,9 +11,11 @@ import pytest
 
 from import_platform.errors import ConfigError
 from import_platform.io.lake import Lake
-from import_platform.io.scratch import scratch_folder
 from import_platform.io.staging import Staging
+from import_platform.own_folder import own_folder
 from import_platform.sources.duckdb import session as duckdb_session
+from import_platform.sources.http.waiting import Patience, TokenBucket
+from import_platform.sources.http.words import RateLimit
 from tests.pipeline.list_source import ListSource
 from tests.pipeline.synced_table import PAGE_BY_PAGE, SyncedTable, rows
 
@@ -60,20 +62,42 @@ def test_a_staging_folder_that_was_open_is_closed(interrupted):
 
 def test_scratch_folders_are_for_their_owner_only(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    made = scratch_folder("import_platform")
+    made = own_folder("import_platform")
     assert made.stat().st_mode & 0o777 == 0o700
     made.chmod(0o777)
-    assert scratch_folder("import_platform") == made
+    assert own_folder("import_platform") == made
     assert made.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_scratch_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("somebody_elses", ["a link", "a dangling link", "a file"])
+def test_a_scratch_folder_of_somebody_else_is_refused(somebody_elses, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (tmp_path / f"import_platform-{os.getuid()}").symlink_to(elsewhere)
+    name = tmp_path / f"import_platform-{os.getuid()}"
+    if somebody_elses == "a file":
+        name.touch()
+    else:
+        name.symlink_to(tmp_path / "elsewhere")
+    if somebody_elses == "a link":
+        (tmp_path / "elsewhere").mkdir()
     with pytest.raises(ConfigError, match="belongs to somebody else"):
-        scratch_folder("import_platform")
+        own_folder("import_platform")
+
+
+def test_a_rate_limit_writes_into_no_folder_of_somebody_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    limit = RateLimit(requests=5, per_seconds=1)
+    TokenBucket("https://api.example.com", limit).take(Patience())
+    (folder,) = tmp_path.iterdir()
+    (counted,) = folder.iterdir()
+    victim = tmp_path / "victim"
+    victim.write_text("of worth")
+    counted.unlink()
+    counted.symlink_to(victim)
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="belongs to somebody else"):
+        TokenBucket("https://api.example.com", limit).take(Patience())
+    assert victim.read_text() == "of worth"
 
 
 def test_the_folder_that_a_duckdb_source_spills_to_is_closed(tmp_path, monkeypatch):

@@ -7,15 +7,14 @@ import hashlib
 import json
 import os
 import random
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 
 from import_platform.errors import Interrupted
+from import_platform.own_folder import own_folder
 from import_platform.sources.http.words import RateLimit
 
 BACKOFF_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 60.0
@@ -49,9 +48,7 @@ class TokenBucket:
     def __init__(self, base_url: str, limit: RateLimit) -> None:
         self._rate = limit.requests / limit.per_seconds
         self._burst = limit.burst or max(1.0, min(limit.requests, self._rate))
-        folder = Path(tempfile.gettempdir()) / f"import_platform-rates-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        self._path = folder / f"{hashlib.sha256(base_url.encode()).hexdigest()[:24]}.json"
+        self._path = own_folder("import_platform-rates") / f"{hashlib.sha256(base_url.encode()).hexdigest()[:24]}.json"
 
     def take(self, patience: Patience) -> None:
         """Returns when one more request may go out."""

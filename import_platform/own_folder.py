@@ -1,0 +1,31 @@
+"""Folders on this machine's disk that are surely ours, though anybody may write where they lie."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from import_platform.errors import ConfigError
+
+
+def own_folder(name: str, *, mode: int = 0o700) -> Path:
+    """A folder of this user below the system's temporary one, made where it is missing, always the same for a name.
+
+    Raises:
+        ConfigError: somebody else made what has this name: a folder he could look into, or a link to files of ours.
+    """
+    path = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+    with suppress(FileExistsError):
+        path.mkdir(mode=mode)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ConfigError(
+            "a folder in the temporary folder belongs to somebody else",
+            path=str(path),
+            remedy="Have it removed, or point TMPDIR at a folder of your own.",
+        )
+    path.chmod(mode)
+    return path
