@@ -38,7 +38,7 @@ from import_platform.io.memory import MemoryWatch, held_bytes, tame_allocators
 from import_platform.pipeline.context import TableContext
 from import_platform.pipeline.fan_out import PLAN, planned_table, write_part
 from import_platform.pipeline.sync import sync_table
-from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
+from import_platform.sources.protocol import Ceiling, Page, ReadRequest
 
 LAKE = f"s3://{BUCKET}/lake"
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -81,9 +81,6 @@ class Rows:
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling:
         return Ceiling(encode(self.version, pa.int64()), settled=True)
-
-    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
-        return self.leaves * self.each
 
     def bucket_counts(self, table: TableInfo, range_: Sequence[Any], *, timeout_seconds: float) -> list[int]:
         return []

@@ -199,10 +199,6 @@ class Source(Protocol):
         """
         ...
 
-    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
-        """How many rows a read of that window would give, by counting at the source."""
-        ...
-
     def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
         """Rows per range, for showing partitions that the lake lacks; raises SourceUnavailable past the time limit."""
         ...

@@ -54,9 +54,6 @@ class ListSource:
         top = self.top if self.top is not None else frame[cursor].max() if frame.height else None
         return None if top is None else Ceiling(encode(top, self.rows.schema.field(cursor).type), self.settled)
 
-    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
-        return self._windowed(window).height
-
     def bucket_counts(self, table: TableInfo, range_: Sequence[Any], *, timeout_seconds: float) -> list[int]:
         return [self._frame().filter(range_expr(r, self.rows.schema.field(r.column).type)).height for r in range_]
 

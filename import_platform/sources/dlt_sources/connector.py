@@ -17,7 +17,7 @@ from import_platform.errors import ConfigError, SourceRejected, SourceUnavailabl
 from import_platform.sources.dlt_sources.adapter import Hints, Reading, open_resources, starts_at
 from import_platform.sources.http.waiting import Patience
 from import_platform.sources.json.typing import as_rows
-from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, NoRowsYet, Page, ReadRequest
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, NoRowsYet, Page, ReadRequest
 from import_platform.sources.rest.ascending import is_open_ended
 from import_platform.sources.rest.client import Fetched, Listing
 from import_platform.sources.rest.declaration import Endpoint, Incremental, Resource
@@ -73,10 +73,6 @@ class DltSource:
             )
         now = (datetime.now(UTC) - timedelta(seconds=1)).replace(microsecond=0)
         return Ceiling(encode(now if pa.types.is_timestamp(column.type) else now.date(), column.type))
-
-    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
-        request = ReadRequest(table, tuple(c.name for c in table.columns), table.primary_key, window)
-        return sum(page.batch.num_rows for page in self.read(request))
 
     def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
         raise SourceUnavailable("a dlt resource does not count its rows", table=table.name, remedy="Sync the table.")

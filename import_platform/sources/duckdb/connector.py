@@ -18,12 +18,12 @@ from import_platform.errors import ConfigError, SourceRejected
 from import_platform.sources.base_keys import in_order
 from import_platform.sources.clauses import where
 from import_platform.sources.duckdb.catalog import DuckTable, describe, load_tables
-from import_platform.sources.duckdb.predicates import base_key_sql, conditions, range_sql
+from import_platform.sources.duckdb.predicates import base_key_sql, range_sql
 from import_platform.sources.duckdb.read import read_pages
 from import_platform.sources.duckdb.session import MEMORY_BYTES, Session, open_file
 from import_platform.sources.duckdb.types import expression
 from import_platform.sources.found import in_name_order, places_of
-from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
+from import_platform.sources.protocol import Ceiling, Page, ReadRequest
 
 
 class DuckdbSource:
@@ -84,11 +84,6 @@ class DuckdbSource:
         elif pa.types.is_decimal(dtype):
             value = cursors.decode(str(value), dtype)
         return Ceiling(cursors.encode(value, dtype))
-
-    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
-        with self._table(table) as (session, found):
-            sql = f"SELECT count(*) FROM {found.sql}{where(conditions(found, window))}"
-            return int(session.rows(sql)[0][0])
 
     def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
         with self._table(table, timeout_seconds=timeout_seconds) as (session, found):

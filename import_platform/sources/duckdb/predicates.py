@@ -24,7 +24,7 @@ _FORMATS = {
 }
 
 
-def conditions(table: DuckTable, window: CursorWindow | None, range_: ColumnRange | None = None) -> list[str]:
+def conditions(table: DuckTable, window: CursorWindow | None, range_: ColumnRange | None) -> list[str]:
     found = [window_sql(table, window), range_sql(table, range_)]
     return [*table.only, *(condition for condition in found if condition is not None)]
 

@@ -28,7 +28,6 @@ from import_platform.sources.files.xml_spool import SharedXml
 from import_platform.sources.protocol import (
     Ceiling,
     ColumnsGrew,
-    CursorWindow,
     NoRowsYet,
     Page,
     ParentTables,
@@ -114,10 +113,6 @@ class FilesSource:
             column=cursor,
             remedy=f"Leave cursor out, or name {NUMBER}.",
         )
-
-    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
-        request = ReadRequest(table, tuple(c.name for c in table.columns), table.primary_key, window)
-        return sum(page.batch.num_rows for page in self.read(request))
 
     def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
         raise SourceUnavailable("files do not count their rows", table=table.name, remedy="Sync the table.")

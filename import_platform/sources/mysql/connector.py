@@ -15,14 +15,14 @@ from import_platform.sources.mysql.buckets import base_key_sql
 from import_platform.sources.mysql.catalog import MyTable, load_tables
 from import_platform.sources.mysql.ceiling import find_ceiling
 from import_platform.sources.mysql.discovery import discover_tables
-from import_platform.sources.mysql.predicates import range_sql, window_sql
+from import_platform.sources.mysql.predicates import range_sql
 from import_platform.sources.mysql.read import read_pages
 from import_platform.sources.mysql.session import MysqlSession, Transaction
 from import_platform.sources.mysql.sql import MARK, source
-from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
+from import_platform.sources.protocol import Ceiling, Page, ReadRequest
 
-COUNT_TIMEOUT_SECONDS = 300.0
-"""A count reads the whole window; one that takes longer says that the source has no index for it."""
+CEILING_TIMEOUT_SECONDS = 300.0
+"""A largest value that takes longer to find says that the source has no index for the cursor."""
 _RANGES_PER_STATEMENT = 200
 
 
@@ -54,14 +54,8 @@ class MysqlSource:
         return discover_tables(self._session, self._schemas, names)
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
-        with self._table(table, timeout_seconds=COUNT_TIMEOUT_SECONDS) as (transaction, found):
+        with self._table(table, timeout_seconds=CEILING_TIMEOUT_SECONDS) as (transaction, found):
             return find_ceiling(transaction, found, found.column(cursor))
-
-    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
-        with self._table(table, timeout_seconds=COUNT_TIMEOUT_SECONDS) as (transaction, found):
-            condition = window_sql(found, window)
-            sql = f"SELECT {MARK} COUNT(*) AS n{source(found.sql, [condition] if condition else [])}"
-            return int(str(transaction.rows(sql)[0]["n"]))
 
     def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
         """Ranges over a text column cannot be decided by the server: those count every row."""

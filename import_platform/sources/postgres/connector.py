@@ -16,15 +16,15 @@ from import_platform.sources.postgres.buckets import base_key_sql
 from import_platform.sources.postgres.catalog import PgTable, load_tables
 from import_platform.sources.postgres.ceiling import find_ceiling
 from import_platform.sources.postgres.discovery import discover_tables
-from import_platform.sources.postgres.predicates import range_sql, window_sql
+from import_platform.sources.postgres.predicates import range_sql
 from import_platform.sources.postgres.ranges import read_ranges
 from import_platform.sources.postgres.read import read_pages
 from import_platform.sources.postgres.session import PostgresSession, Transaction
 from import_platform.sources.postgres.sql import source
-from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
+from import_platform.sources.protocol import Ceiling, Page, ReadRequest
 
-COUNT_TIMEOUT_SECONDS = 300.0
-"""A count reads the whole window; one that takes longer says that the source has no index for it."""
+CEILING_TIMEOUT_SECONDS = 300.0
+"""A largest value that takes longer to find says that the source has no index for the cursor."""
 _RANGES_PER_STATEMENT = 500
 READERS = 2
 """Readers of a large table where the connection says no number: with more than one core two take half the time, and a
@@ -60,14 +60,8 @@ class PostgresSource:
         return discover_tables(self._session, self._schemas, names)
 
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling | None:
-        with self._table(table, timeout_seconds=COUNT_TIMEOUT_SECONDS) as (transaction, found):
+        with self._table(table, timeout_seconds=CEILING_TIMEOUT_SECONDS) as (transaction, found):
             return find_ceiling(transaction, found, found.column(cursor))
-
-    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
-        with self._table(table, timeout_seconds=COUNT_TIMEOUT_SECONDS) as (transaction, found):
-            condition = window_sql(found, window)
-            sql = f"SELECT count(*) AS rows{source(found.sql, [condition] if condition else [])}"
-            return int(transaction.rows(sql)[0]["rows"])
 
     def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
         """Ranges over a text column cannot be decided by the server: those count every row."""

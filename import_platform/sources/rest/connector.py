@@ -16,7 +16,7 @@ from import_platform.errors import ConfigError, SourceRejected, SourceUnavailabl
 from import_platform.sources.http.evidence import Secrets
 from import_platform.sources.http.waiting import Patience
 from import_platform.sources.json.typing import Row, as_rows, convert
-from import_platform.sources.protocol import Ceiling, ColumnsGrew, CursorWindow, Page, ParentTables, ReadRequest
+from import_platform.sources.protocol import Ceiling, ColumnsGrew, Page, ParentTables, ReadRequest
 from import_platform.sources.rest.ascending import is_open_ended
 from import_platform.sources.rest.changes import CHANGED_AT
 from import_platform.sources.rest.children import ChildPass, fetch_children
@@ -99,11 +99,6 @@ class RestSource:
             return self._newest(resource, table, cursor)
         now = self._client.server_now()
         return Ceiling(encode(now if pa.types.is_timestamp(column.type) else now.date(), column.type))
-
-    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
-        """By reading: few APIs count."""
-        request = ReadRequest(table, tuple(c.name for c in table.columns), table.primary_key, window)
-        return sum(page.batch.num_rows for page in self.read(request))
 
     def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
         raise SourceUnavailable(

@@ -24,10 +24,10 @@ from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.base_keys import in_order
 from import_platform.sources.clauses import filtered
-from import_platform.sources.protocol import Ceiling, CursorWindow, Page, ReadRequest
+from import_platform.sources.protocol import Ceiling, Page, ReadRequest
 from import_platform.sources.sqlite.catalog import SqliteTable, describe, lenient_text, load_table, quote, table_names
 from import_platform.sources.sqlite.functions import add_functions, base_name_sql, comparable
-from import_platform.sources.sqlite.predicates import range_sql, window_sql
+from import_platform.sources.sqlite.predicates import range_sql
 from import_platform.sources.sqlite.read import read_pages
 from import_platform.sources.sqlite.types import from_micros
 
@@ -99,14 +99,6 @@ class SqliteSource:
             return Ceiling(cursors.encode(largest, dtype))
         top = min(from_micros(largest), datetime.now(UTC))
         return Ceiling(cursors.encode(top if pa.types.is_timestamp(dtype) else top.date(), dtype))
-
-    def count(self, table: TableInfo, *, window: CursorWindow | None = None) -> int:
-        sql, parameters = window_sql(table, window)
-        with self._table(table) as (connection, found):
-            where = f" WHERE {sql}" if sql else ""
-            return int(
-                connection.execute(f"SELECT count(*) FROM {_rows(found, table)}{where}", parameters).fetchone()[0]
-            )
 
     def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
         counts = []
