@@ -47,8 +47,8 @@ class KeyFindings:
 class KeyCheck:
     """One look at the keys of a table. Mutable: it lives for one call.
 
-    Peak memory: `budget.merge_bytes`, and a batch of key columns. It ends between two groups of files once `seconds`
-    are over, and goes on with the next sync.
+    Peak memory: `most_bytes`, and a batch of key columns. It ends between two groups of files once `seconds` are over,
+    and goes on with the next sync.
     """
 
     table: LakeTable
@@ -56,6 +56,12 @@ class KeyCheck:
     watch: MemoryWatch
     stop: Callable[[], bool]
     seconds: float
+
+    @property
+    def most_bytes(self) -> int:
+        """What `run` holds at most: of a small table little, so that it need not wait for its neighbours."""
+        rows = self.table.snapshot.rows if self.table.snapshot is not None else 0
+        return min(rows * HASH_BYTES + 2 * BATCH_BYTES, self.budget.merge_bytes)
 
     def run(self, state: CheckState, *, now: datetime) -> tuple[KeyFindings, CheckState]:
         """What was found, and what to remember. A group with a fault is looked at again by every sync until it has

@@ -109,20 +109,22 @@ def _keys(
     version = table.snapshot.version if table.snapshot is not None else None
     if version == state.version:
         return KeyFindings(), state
-    with _granted(context), MemoryWatch(context.budget.total_bytes) as watch:
-        keys, state = KeyCheck(table, context.budget, watch, context.stop, seconds).run(state, now=now)
+    watch = MemoryWatch(context.budget.total_bytes)
+    check = KeyCheck(table, context.budget, watch, context.stop, seconds)
+    with _granted(context, check.most_bytes), watch:
+        keys, state = check.run(state, now=now)
     report.peak_memory_bytes = max(report.peak_memory_bytes, watch.peak_bytes)
     whole = not keys.rows_left and not keys.duplicates and not keys.nulls
     return keys, replace(state, version=version if whole else None)
 
 
 @contextmanager
-def _granted(context: TableContext) -> Iterator[None]:
-    """What the keys of one pass take. Not a step of the table: what it holds says nothing of a flush."""
+def _granted(context: TableContext, size_bytes: int) -> Iterator[None]:
+    """Not a step of the table: what it holds says nothing of a flush."""
     if context.grants is None:
         yield
         return
-    given = context.grants.take(context.budget.merge_bytes, stop=context.stop)
+    given = context.grants.take(size_bytes, stop=context.stop)
     try:
         yield
     finally:

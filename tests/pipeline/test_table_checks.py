@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from import_platform.core.budget import MIB
 from import_platform.core.check_state import check_state_from_json
 from import_platform.core.report import Status
@@ -103,3 +105,14 @@ def test_keys_wait_for_their_share_of_the_memory(synced, tmp_path):
     found = find(context, report, KEYS, troubled=None)
     assert found.keys.rows == 300
     grants.take(512 * MIB, stop=lambda: False).give_back()
+
+
+@pytest.mark.parametrize(("left_bytes", "looked"), [(16 * MIB, True), (4 * MIB, False)])
+def test_the_keys_of_a_small_table_do_not_wait_for_a_neighbours_flush(synced, tmp_path, left_bytes, looked):
+    """Who would have to wait is stopped, and looks at nothing."""
+    table = synced(rows(range(300)))
+    report = sync_table(table.context())
+    grants = Grants(tmp_path / "memory", 512 * MIB)
+    grants.take(512 * MIB - left_bytes, stop=lambda: False)
+    found = find(table.context(grants=grants, stop=lambda: True), report, KEYS, troubled=None)
+    assert (found.keys is not None) is looked
