@@ -59,7 +59,7 @@ def test_numbers_that_differ_in_length_or_sign_are_left_to_the_general_way():
 
 
 def test_of_a_keyless_row_of_25_columns_no_number_is_spelled_by_itself(monkeypatch):
-    """The general way spells every value of a column by itself, which takes several times as long."""
+    """The general way spells every value of a column by itself."""
     dice, count = np.random.default_rng(7), 200_000
     frame = pl.DataFrame(
         {f"i{k}": dice.integers(10**12, 10**13, count) for k in range(6)}

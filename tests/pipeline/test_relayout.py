@@ -1,15 +1,17 @@
+import math
 import multiprocessing
 import os
 import signal
 import threading
-import time
 from datetime import timedelta
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from import_platform.core.report import Silent
 from import_platform.errors import CommitConflict, CommitOutcomeUnknown, InvariantBroken
 from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.lake import Lake
@@ -83,17 +85,23 @@ def test_a_full_refresh_in_between_is_split_instead(table):
 
 def test_a_busy_table_is_split_under_its_lease(table, monkeypatch):
     """Every round a sync touches the leaf; once the lease is held, syncs wait, and the next round wins."""
-    monkeypatch.setattr(flush_module, "LEASE_WAIT_SECONDS", 0.5)
-    held = []
-    threads = []
+    monkeypatch.setattr(flush_module, "LEASE_WAIT_SECONDS", math.inf)  # a busy machine needs more than the real one
+    held, threads, waits = [], [], threading.Event()
+
+    class Waiting(Silent):
+        def note(self, table, text):
+            if "waiting for a rewrite" in text:
+                waits.set()
 
     def rival(day):
         def sync():
             held.append(table.staging.lease_held())
             changed = replaced(table.source.rows, rows([800 + day], day=day, text="y"))
             if held[-1]:
-                threads.append(threading.Thread(target=table.sync, args=(changed,)))
+                threads.append(threading.Thread(target=table.sync, args=(changed,), kwargs={"observer": Waiting()}))
                 threads[-1].start()
+                while threads[-1].is_alive() and not waits.wait(0.1):
+                    pass
             else:
                 table.sync(changed)
 
@@ -109,20 +117,25 @@ def test_a_busy_table_is_split_under_its_lease(table, monkeypatch):
     assert table.matches()
 
 
-def test_a_flush_waits_for_the_lease_and_goes_on_when_it_takes_too_long(table, monkeypatch):
-    monkeypatch.setattr(flush_module, "LEASE_WAIT_SECONDS", 0.5)
+@pytest.fixture
+def pauses(monkeypatch):
+    """How long a flush slept, each time; it does not sleep."""
+    slept = []
+    monkeypatch.setattr(flush_module, "time", SimpleNamespace(sleep=slept.append))
+    return slept
+
+
+def test_a_flush_waits_for_the_lease_and_goes_on_when_it_takes_too_long(table, pauses):
     table.staging.take_lease("somebody who died")
-    started = time.monotonic()
     table.sync(replaced(table.source.rows, rows([5], day=1, text="y")))
-    assert time.monotonic() - started >= 0.5
+    assert sum(pauses) == flush_module.LEASE_WAIT_SECONDS
     assert table.matches()
 
 
-def test_a_flush_that_is_asked_to_stop_does_not_wait(table):
+def test_a_flush_that_is_asked_to_stop_waits_no_longer(table, pauses):
     table.staging.take_lease("somebody who died")
-    started = time.monotonic()
-    table.sync(replaced(table.source.rows, rows([5], day=1, text="y")), stop=lambda: True)
-    assert time.monotonic() - started < 30
+    table.sync(replaced(table.source.rows, rows([5], day=1, text="y")), stop=lambda: len(pauses) == 3)
+    assert len(pauses) == 3
 
 
 def test_only_the_holder_renews_and_releases_a_lease(table):
