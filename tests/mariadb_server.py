@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,7 +16,10 @@ from typing import Any
 import pymysql
 import pytest
 
+from tests.ports import held_port
+
 MISSING = "NOT RUN: no mariadbd on this machine (Debian: apt-get install mariadb-server)"
+SETTINGS = ["--max-allowed-packet=256M", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0"]
 
 
 @dataclass(frozen=True)
@@ -70,25 +72,25 @@ def running_mariadb() -> Iterator[int]:
     try:
         rights = "--auth-root-authentication-method=normal"
         subprocess.run([installer, *common, rights, "--skip-test-db"], check=True, capture_output=True)
-        port = _free_port()
-        address = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={data}/s.sock", "--max-allowed-packet=256M"]
-        process = subprocess.Popen(
-            [server, *common, *address, "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0"],
-            env={**os.environ, "TZ": "Asia/Tokyo"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        _make_owner(port, process)
-        yield port
+        with held_port() as port:
+            address = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={data}/s.sock"]
+            process = subprocess.Popen(
+                [server, *common, *address, *SETTINGS],
+                env={**os.environ, "TZ": "Asia/Tokyo"},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            _make_owner(port, process)
+            yield port
     finally:
         if process is not None:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_owner(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while time.monotonic() < until and process.poll() is None:
         with suppress(pymysql.Error), pymysql.connect(host="127.0.0.1", port=port, user="root") as root:
             with root.cursor() as cursor:
@@ -97,9 +99,3 @@ def _make_owner(port: int, process: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(0.1)
     raise RuntimeError("MariaDB did not start")
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -1,4 +1,7 @@
-"""moto's S3 with one create at a time: by itself it looks whether a key is there and writes it then, and loses races."""
+"""moto's S3 with one create at a time: by itself it looks whether a key is there and writes it then, and loses races.
+
+`python -m tests.moto_server` takes a port that is free and prints it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import threading
 from typing import Any
 
 from moto.s3.responses import S3Response
-from moto.server import main
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 _one_at_a_time = threading.RLock()
 _put_object = S3Response.put_object
@@ -19,4 +23,6 @@ def put_object(self: S3Response) -> Any:
 
 if __name__ == "__main__":
     S3Response.put_object = put_object  # type: ignore[method-assign]
-    main()
+    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+    print(server.server_port, flush=True)
+    server.serve_forever()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,27 +17,20 @@ from typing import ClassVar
 import boto3
 
 ROOT = Path(__file__).parents[1]
+PROBES = "/_staging/probe/"
 ACCESS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
 def s3_server() -> Iterator[dict[str, str]]:
     """The AWS_* variables of a running server without any bucket."""
-    port = free_port()
-    command = [sys.executable, "-m", "tests.moto_server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tests.moto_server"]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        deadline = time.monotonic() + 60
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the S3 server does not start")
-            time.sleep(0.05)
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        if not port:
+            raise RuntimeError("the S3 server does not start")
         yield ACCESS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
     finally:
         server.kill()
@@ -81,7 +72,7 @@ class _Forgetful(BaseHTTPRequestHandler):
 
 
 class _Racy(_Forgetful):
-    """Looks first whether the object is there and writes it then, and a second create may look in between."""
+    """Looks first whether the object is there and writes it then, and of a probe a second create looks in between."""
 
     looked = threading.Condition()
     lookers: ClassVar[dict[str, int]] = {}
@@ -94,7 +85,8 @@ class _Racy(_Forgetful):
             if not refused:
                 self.lookers[self.path] = self.lookers.get(self.path, 0) + 1
                 self.looked.notify_all()
-                self.looked.wait_for(lambda: self.lookers[self.path] > 1, timeout=2)
+                if PROBES in self.path:
+                    self.looked.wait_for(lambda: self.lookers[self.path] > 1, timeout=120)
                 self.objects[self.path] = body
         self._answer(412 if refused else 200)
 

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,7 +34,7 @@ _USER = "postgres"
 _UNPRIVILEGED = "nobody"
 _STANDS_FOR = "stands-for"
 _REACHABLE = 0o755
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _SETTINGS = {
     "fsync": "off",  # the data can be made again; a crash of the machine may cost it
@@ -74,13 +74,13 @@ class PostgresServer:
         user = _UNPRIVILEGED if os.geteuid() == 0 else None
         bin_dir = _reachable_binaries(_wheel_binaries(), user)
         self.data_dir = _prepare_data_dir(data_dir.absolute(), user)
-        self.port = port if port is not None else _free_port()
         password = secrets.token_urlsafe(18)
         if not (self.data_dir / "PG_VERSION").exists():
             _initdb(bin_dir, self.data_dir, user)
         _set_password(bin_dir, self.data_dir, user, password)
-        self._supervisor = self._launch(bin_dir, user)
-        self._wait_until_ready()
+        with _held_port(port) as self.port:
+            self._supervisor = self._launch(bin_dir, user)
+            self._wait_until_ready()
         return f"postgresql://{_USER}:{password}@127.0.0.1:{self.port}/postgres"
 
     def stop(self) -> None:
@@ -300,11 +300,19 @@ def _last_line(data_dir: Path) -> str:
     return ""
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextlib.contextmanager
+def _held_port(asked: int | None) -> Iterator[int]:
+    """The port asked for; otherwise a free one, which Linux gives nobody else until the server listens there."""
+    if asked is not None:
+        yield asked
+        return
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as PostgreSQL does: it may listen there too
+        holder.bind(("127.0.0.1", 0))
+        port: int = holder.getsockname()[1]
+        if sys.platform != "linux":
+            holder.close()  # elsewhere the holder would be in the server's way
+        yield port
 
 
 def _digest(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dagster_project import SHOP, Project, empty_home, project
+from tests.ports import held_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -76,16 +76,16 @@ def ui(project, browser) -> Iterator[str]:
 @contextmanager
 def serving(project: Project) -> Iterator[str]:
     """The address of the pages of a project, whose variables are those of this process."""
-    port = _free_port()
-    with (project.root / "ui.log").open("wb") as log:
-        words = command("ui", "--port", str(port))
-        server = subprocess.Popen(words, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        _await(address, server, log=project.root / "ui.log")
-        yield address
-    finally:
-        _end(server)
+    with held_port() as port:
+        with (project.root / "ui.log").open("wb") as log:
+            words = command("ui", "--port", str(port))
+            server = subprocess.Popen(words, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _await(address, server, log=project.root / "ui.log")
+            yield address
+        finally:
+            _end(server)
 
 
 @pytest.fixture
@@ -116,12 +116,6 @@ def chromium() -> str | None:
 
 def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "import_platform.cli", *words]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _await(address: str, server: subprocess.Popen[bytes], *, log: Path) -> None:

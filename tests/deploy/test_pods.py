@@ -16,12 +16,12 @@ import polars as pl
 import pytest
 import yaml
 from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import LaunchRunContext
 from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import ListRepositoriesResponse
 from dagster._serdes import deserialize_value
-from dagster._utils import find_free_port
 from kubernetes_validate import validate
 
 from import_platform.core.budget import MIB, parse_bytes
@@ -30,9 +30,11 @@ from tests.dagster_project import SHOP, Project, empty_home, project
 from tests.deploy.conftest import KUBERNETES, ROOT, Render
 from tests.deploy.kubelet import variables
 from tests.executors.kubernetes_api import Cluster, kubernetes_api, step_of
+from tests.ports import held_port
 
 __all__ = ["empty_home", "project"]
 
+START_SECONDS = 300
 SECRETS = {"dagster-postgresql": {"postgresql-password": "hunter2"}, "shop": {"SHOP_DSN": "postgresql://hunter3"}}
 IMAGE = "registry.example.com/import-platform:1.2.3"
 HOME, SCRATCH, SOURCES, LAKE = (
@@ -112,27 +114,34 @@ class Machine:
     def code_location(self) -> ListRepositoriesResponse:
         """What the code location tells whoever asks it, after it was started as its pod would be."""
         (container,) = self.deployment["spec"]["containers"]
-        port = find_free_port()
-        replaced = {"0.0.0.0": "127.0.0.1", "3030": str(port)}
-        command = [replaced.get(each, each) for each in container["args"]]
         env = {**self.environ(container), "PATH": os.environ["PATH"]}
         # Only the folders of this machine are its own; what it says of pods has to be what the chart says.
         env["DAGSTER_CLI_API_GRPC_CONTAINER_CONTEXT"] = variables(container, SECRETS)[
             "DAGSTER_CLI_API_GRPC_CONTAINER_CONTEXT"
         ]
-        process = subprocess.Popen([str(Path(sys.executable).with_name(command[0])), *command[1:]], env=env, cwd=ROOT)
+        with held_port() as port:
+            replaced = {"0.0.0.0": "127.0.0.1", "3030": str(port)}
+            command = [replaced.get(each, each) for each in container["args"]]
+            path = str(Path(sys.executable).with_name(command[0]))
+            process = subprocess.Popen([path, *command[1:]], env=env, cwd=ROOT)
+            try:
+                return _asked(DagsterGrpcClient(port=port, host="127.0.0.1"), process)
+            finally:
+                process.kill()
+                process.wait()
+
+
+def _asked(client: DagsterGrpcClient, process: subprocess.Popen[bytes]) -> ListRepositoriesResponse:
+    """What the code location answers as soon as it can."""
+    until = time.monotonic() + START_SECONDS
+    while True:
         try:
-            client = DagsterGrpcClient(port=port, host="127.0.0.1")
-            while True:
-                try:
-                    client.ping("")
-                    return deserialize_value(client.list_repositories(), ListRepositoriesResponse)
-                except Exception:
-                    assert process.poll() is None, "the code location ended"
-                    time.sleep(0.5)
-        finally:
-            process.kill()
-            process.wait()
+            client.ping("")
+            return deserialize_value(client.list_repositories(), ListRepositoriesResponse)
+        except DagsterUserCodeUnreachableError:
+            assert process.poll() is None, "the code location ended"
+            assert time.monotonic() < until, "the code location does not answer"
+            time.sleep(0.5)
 
 
 @pytest.fixture

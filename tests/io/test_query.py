@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -23,6 +19,7 @@ from deltalake import write_deltalake
 from import_platform.errors import ConfigError, ImportPlatformError, MemoryBudgetExceeded
 from import_platform.io.lake import Lake
 from import_platform.io.query import LakeSql
+from tests.s3_server import s3_server
 
 NOON = datetime(2025, 1, 13, 12, 30, 0, 123456, tzinfo=UTC)
 ORDERS = pa.table(
@@ -226,25 +223,8 @@ def test_a_billion_rows_are_streamed(lake: Path) -> None:
 
 @pytest.fixture(scope="module")
 def object_store() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(300):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait()
+    with s3_server() as environ:
+        yield environ["AWS_ENDPOINT_URL"]
 
 
 def test_a_lake_on_s3_reads_the_same_and_shows_no_secret(object_store: str) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from import_platform.errors import ConfigError, StoreUnavailable
 from import_platform.io.store import UPLOAD_PART_BYTES, Store
+from tests.ports import held_port
 from tests.s3_server import (
     ACCESS,
-    free_port,
     new_bucket,
     server_that_ignores_conditions,
     server_that_loses_races,
@@ -153,10 +153,11 @@ def test_a_bucket_that_does_not_exist_is_a_sentence(s3_environment):
 
 
 def test_a_server_that_is_not_there_is_retryable_and_named(monkeypatch):
-    store = Store("s3://bucket/lake", env=ACCESS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"})
-    monkeypatch.setattr(store, "_store", _impatient(store))
-    with pytest.raises(StoreUnavailable) as error:
-        store.get("a")
+    with held_port() as port:
+        store = Store("s3://bucket/lake", env=ACCESS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"})
+        monkeypatch.setattr(store, "_store", _impatient(store))
+        with pytest.raises(StoreUnavailable) as error:
+            store.get("a")
     assert error.value.facts["lake"] == "s3://bucket/lake"
 
 
