@@ -171,3 +171,23 @@ def test_what_is_marked_slow_as_a_whole_exists() -> None:
 def test_no_module_is_named_after_nothing() -> None:
     vague = {"util", "utils", "helper", "helpers", "common", "misc", "base", "shared"}
     assert [str(path) for path in MODULES if vague & set(path.relative_to(PACKAGE).with_suffix("").parts)] == []
+
+
+def test_decisions_are_numbered_in_order_and_a_replaced_one_says_by_which() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8").partition("## Decisions")[2]
+    said = {
+        int(n): note for n, note in re.findall(r"^(\d+)\. \*\*.+?\*\*(?:,[^.(]*)? ?(\([^)]*\))?", text, re.MULTILINE)
+    }
+    numbers = [int(n) for n in re.findall(r"^(\d+)\. ", text, re.MULTILINE)]
+    assert numbers == sorted(set(numbers)) == list(said)
+    by_later, of_earlier = set(), set()
+    for number, note in said.items():
+        by_later |= {
+            (how, number, int(later)) for how, later in re.findall(r"(replace|narrow|sharpen)e?d by (\d+)", note)
+        }
+        of_earlier |= {
+            (how, int(earlier), number) for how, earlier in re.findall(r"(replace|narrow|sharpen)s (\d+)", note)
+        }
+    assert by_later
+    assert by_later == of_earlier
+    assert [pair for pair in by_later if pair[1] >= pair[2]] == []

@@ -21,7 +21,6 @@ from rich.table import Table
 from import_platform.errors import ImportPlatformError
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 PLAIN_WIDTH = 200
 """Columns of a table that goes to a file or a pipe; rich would cut it at 80."""
@@ -113,7 +112,7 @@ def _sentence(error: ImportPlatformError) -> str:
 
 
 def _traceback(options: Mapping[str, bool]) -> None:
-    if options.get("debug") or os.environ.get("IMPORT_PLATFORM_DEBUG"):
+    if options.get("debug"):
         traceback.print_exc(file=sys.stderr)
 
 

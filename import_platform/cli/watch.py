@@ -30,7 +30,7 @@ SURROUNDINGS = 7
 _PRESSING = {state: place for place, state in enumerate(State)}
 
 
-def run(screen: Terminal, selection: str | None = None, *, every_seconds: float = EVERY_SECONDS) -> None:
+def run(screen: Terminal, selection: str | None = None) -> None:
     """Ends with Ctrl-C or SIGTERM, and then well: watching has no end of its own.
 
     Raises:
@@ -45,7 +45,7 @@ def run(screen: Terminal, selection: str | None = None, *, every_seconds: float 
 
         def looks() -> Iterator[Seen]:
             yield first
-            while _waited(every_seconds, stop):
+            while _waited(EVERY_SECONDS, stop):
                 try:
                     yield look(settings, lake, selection)
                 except StoreUnavailable as error:

@@ -15,7 +15,6 @@ ROW_TEXT_MAX = 1 << 16
 """Characters of one value that a rejected row keeps; a longer one is cut and says so, and cannot be replayed."""
 
 CUT = "… ("
-MASKED = "[masked]"
 UNPARSED = "_unparsed"
 """Under which a row that could not be taken apart keeps its text; such a one fits no columns."""
 
