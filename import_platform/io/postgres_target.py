@@ -16,23 +16,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pyarrow as pa
 from adbc_driver_manager import Error as DriverError
 
+from import_platform.core.postgres_text import literal
 from import_platform.errors import ConfigError, ImportPlatformError, TableBusy, TargetRejected, TargetUnavailable
 
 if TYPE_CHECKING:
     from adbc_driver_manager import dbapi
 
 LOCK_TIMEOUT = "60s"
-
-
-def quoted(name: str) -> str:
-    """An SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """An SQL string that means the same whatever `standard_conforming_strings` says."""
-    escaped = text.replace("\\", "\\\\").replace("'", "''")
-    return f" E'{escaped}'" if "\\" in text else f"'{escaped}'"
 
 
 @contextmanager

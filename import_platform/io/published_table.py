@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from import_platform.core.postgres_text import literal, quoted
 from import_platform.core.publication import must_widen, sql_type
 from import_platform.errors import ConfigError
-from import_platform.io.postgres_target import TargetTransaction, literal, quoted
+from import_platform.io.postgres_target import TargetTransaction
 from import_platform.io.target_views import views_set_aside
 
 STATE_TABLE = "import_platform_published"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from import_platform.core.postgres_text import literal, quoted
 from import_platform.errors import TargetRejected
-from import_platform.io.postgres_target import TargetTransaction, literal, quoted
+from import_platform.io.postgres_target import TargetTransaction
 
 _DEPENDENT = """
 WITH RECURSIVE above AS (

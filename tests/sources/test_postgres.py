@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from import_platform.core.cursor import decode, encode
+from import_platform.core.postgres_text import literal, quoted
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable
 from import_platform.sources.postgres import PostgresSource
 from import_platform.sources.postgres.session import PostgresSession
-from import_platform.sources.postgres.sql import literal, quote_identifier
 from import_platform.sources.protocol import CursorWindow, TokenExpired
 from tests.conftest import Database
 from tests.sources.contract import info_of, request, rows_of
@@ -343,15 +342,9 @@ def test_a_dsn_keeps_its_own_parameters(postgres: Database) -> None:
 def test_any_text_passes_as_a_literal_and_as_a_name(postgres_server: str, texts: list[str]) -> None:
     named = [text for text in texts if 0 < len(text.encode()) < 60]
     values = ", ".join(f"({literal(text)})" for text in texts)
-    columns = ", ".join(f"{number} AS {quote_identifier(name)}" for number, name in enumerate(named)) or "1"
+    columns = ", ".join(f"{number} AS {quoted(name)}" for number, name in enumerate(named)) or "1"
     with PostgresSession(postgres_server).transaction() as transaction:
         for conforming in ("on", "off"):
             transaction.set({"standard_conforming_strings": conforming, "escape_string_warning": "off"})
             assert [row["v"] for row in transaction.rows(f"SELECT v FROM (VALUES {values}) x(v)")] == texts
             assert list(transaction.rows(f"SELECT {columns}")[0]) == list(dict.fromkeys(named)) or not named
-
-
-def test_nul_is_refused_before_it_reaches_the_server() -> None:
-    with pytest.raises(ConfigError, match="NUL"):
-        literal("a\x00b")
-    assert json.dumps(quote_identifier('a"b')) == '"\\"a\\"\\"b\\""'

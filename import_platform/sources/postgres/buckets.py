@@ -8,9 +8,10 @@ from import_platform.core.arrow import polars_type
 from import_platform.core.column_range import TIME_MAX, TIME_MIN, check_partition_column
 from import_platform.core.layout import ALL, NULL, can_push_down
 from import_platform.core.leaf import NUMBER_MAX
+from import_platform.core.postgres_text import literal
 from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec, TimePartition
 from import_platform.sources.postgres.catalog import PgColumn, PgTable
-from import_platform.sources.postgres.sql import column_reference, literal, source
+from import_platform.sources.postgres.sql import column_reference, source
 from import_platform.sources.postgres.types import arrow_type
 
 _FORMATS = {

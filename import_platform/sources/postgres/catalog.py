@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from import_platform.core.postgres_text import literal
 from import_platform.sources.clauses import filtered
 from import_platform.sources.found import column_named
 from import_platform.sources.postgres.session import Transaction
-from import_platform.sources.postgres.sql import literal, relation, text_array
+from import_platform.sources.postgres.sql import relation, text_array
 from import_platform.sources.postgres.types import ROW_VERSION, PgType
 
 TABLES = ("r", "p", "m")

@@ -20,10 +20,11 @@ from __future__ import annotations
 import pyarrow as pa
 
 from import_platform.core import cursor
+from import_platform.core.postgres_text import literal
 from import_platform.errors import ConfigError
 from import_platform.sources.postgres.catalog import PgColumn, PgTable
 from import_platform.sources.postgres.session import APPLICATION_NAME, Transaction
-from import_platform.sources.postgres.sql import column_reference, literal, source
+from import_platform.sources.postgres.sql import column_reference, source
 from import_platform.sources.postgres.types import ROW_VERSION, arrow_type, cursor_expression, expression
 from import_platform.sources.protocol import Ceiling
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from import_platform.core.budget import MIB
+from import_platform.core.postgres_text import literal
 from import_platform.sources.postgres.catalog import PgTable
 from import_platform.sources.postgres.read import read_pages
 from import_platform.sources.postgres.session import PostgresSession, Transaction
-from import_platform.sources.postgres.sql import literal
 from import_platform.sources.postgres.types import has_native_order
 from import_platform.sources.protocol import Page, ReadRequest, Token, TokenExpired
 

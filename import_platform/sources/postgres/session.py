@@ -13,8 +13,8 @@ import pyarrow as pa
 from adbc_driver_manager import DatabaseError
 from adbc_driver_postgresql import StatementOptions
 
+from import_platform.core.postgres_text import literal
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable
-from import_platform.sources.postgres.sql import literal
 
 if TYPE_CHECKING:
     from adbc_driver_manager import dbapi

@@ -8,14 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from import_platform.errors import ConfigError
+from import_platform.core.postgres_text import literal, quoted
 from import_platform.sources.clauses import where
-
-
-def quote_identifier(name: str) -> str:
-    """`name` as one SQL identifier, whatever it is made of."""
-    _no_nul(name)
-    return '"' + name.replace('"', '""') + '"'
 
 
 def column_reference(name: str) -> str:
@@ -23,14 +17,7 @@ def column_reference(name: str) -> str:
 
     A bare name would not do: ORDER BY takes an output column of that name first, and outputs have names of our own.
     """
-    return f"t.{quote_identifier(name)}"
-
-
-def literal(text: str) -> str:
-    """`text` as a string literal that means the same whether or not the server takes backslashes as escapes."""
-    _no_nul(text)
-    quoted = "'" + text.replace("'", "''") + "'"
-    return " E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+    return f"t.{quoted(name)}"
 
 
 def typed_literal(text: str, type_name: str) -> str:
@@ -43,7 +30,7 @@ def text_array(values: Sequence[str]) -> str:
 
 
 def relation(schema: str, name: str) -> str:
-    return f"{quote_identifier(schema)}.{quote_identifier(name)}"
+    return f"{quoted(schema)}.{quoted(name)}"
 
 
 def source(relation_sql: str, conditions: Sequence[str] = ()) -> str:
@@ -56,11 +43,3 @@ def after_key(expressions: Sequence[str], values: Sequence[str]) -> str:
     if len(expressions) == 1:
         return f"{expressions[0]} > {values[0]}"
     return f"({', '.join(expressions)}) > ({', '.join(values)})"
-
-
-def _no_nul(text: str) -> None:
-    if "\x00" in text:
-        raise ConfigError(
-            "a name or value holds the character NUL, which PostgreSQL cannot store",
-            remedy="Check the names in the declaration.",
-        )
