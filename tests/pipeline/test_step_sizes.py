@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,12 +12,23 @@ from import_platform.core.budget import MIB, MemoryBudget
 from import_platform.core.measures import Measures
 from import_platform.core.step_memory import Observation, Step, StepHistory
 from import_platform.errors import MemoryBudgetExceeded, StoreUnavailable
+from import_platform.io import memory as memory_module
 from import_platform.io.grants import Grants
 from import_platform.io.lake import Lake
-from import_platform.io.memory import held_bytes
 from import_platform.io.table_memory import TableMemory, read_memory, write_memory
 from import_platform.pipeline.step_sizes import StepSizes
 from import_platform.pipeline.turns import Turns
+
+BASE = 100 * MIB
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """What this process seems to hold, for a test to set: other tests and other processes move what it really holds."""
+    now = {"bytes": BASE}
+    monkeypatch.setattr(memory_module, "held_bytes", lambda: now["bytes"])
+    monkeypatch.setattr(memory_module, "resident_bytes", lambda: now["bytes"])
+    return now
 
 
 @pytest.fixture
@@ -27,68 +36,58 @@ def lake(tmp_path):
     return Lake(str(tmp_path / "lake"))
 
 
-def _run(lake, folder, work, table="t"):
-    """One run on the table s/t: `work` gets its turns. What the lake remembers of it afterwards."""
-    base = held_bytes()
-    budget = MemoryBudget(base + 1024 * MIB, base)
-    grants = Grants(folder / "memory", budget.free_bytes)
-    sizes = StepSizes(lake, "s", table, budget, run_id="run-1", memory=read_memory(lake, "s", table))
-    with Turns(grants, budget, lambda: False, sizes=sizes) as turns:
-        work(turns, grants)
-    return read_memory(lake, "s", table)
-
-
 @pytest.fixture
-def run(lake, tmp_path):
-    return partial(_run, lake, tmp_path)
+def run(lake, tmp_path, held):
+    """One run on the table s/t: `work` gets its turns. What the lake remembers of it afterwards."""
+
+    def made(work, table="t"):
+        budget = MemoryBudget(BASE + 1024 * MIB, BASE)
+        grants = Grants(tmp_path / "memory", budget.free_bytes)
+        sizes = StepSizes(lake, "s", table, budget, run_id="run-1", memory=read_memory(lake, "s", table))
+        with Turns(grants, budget, lambda: False, sizes=sizes) as turns:
+            work(turns, grants)
+        return read_memory(lake, "s", table)
+
+    return made
 
 
-def _measured(function, folder):
-    """`function(lake, folder)` in a process of its own: here, what other tests left would be used again, or go away."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, Lake(str(folder / "lake")), folder).result(120)
+def told(grants, held_bytes):
+    """The one holder, once its ticket says that it holds so much."""
+    until = time.monotonic() + 120
+    while (holder := grants.holders()[0]).held_bytes != held_bytes:
+        assert time.monotonic() < until, holder
+        time.sleep(0.01)
+    return holder
 
 
-def _hold(size_bytes, looked=lambda: None):
-    """Memory that is really there, for longer than the watchdog looks away; what `looked` saw meanwhile."""
-    held = bytearray(size_bytes)
-    held[::4096] = b"x" * len(held[::4096])
-    time.sleep(0.25)
-    return looked()
-
-
-def _history_of_a_read_and_a_flush(lake, folder):
+def test_what_each_step_held_is_remembered_beside_what_it_planned(run, held):
     def work(turns, grants):
         turns.read()
+        held["bytes"] = BASE + 30 * MIB
+        told(grants, 30 * MIB)
+        held["bytes"] = BASE
         turns.flush()
-        _hold(80 * MIB)
+        held["bytes"] = BASE + 80 * MIB
+        told(grants, 80 * MIB)
+        held["bytes"] = BASE
 
-    return _run(lake, folder, work).history
+    history = run(work).history
+    [read], [flush] = history.of(Step.READ), history.of(Step.FLUSH)
+    assert flush == Observation(planned_bytes=528 * MIB, granted_bytes=528 * MIB, held_bytes=80 * MIB, hit=False)
+    assert read.held_bytes == 30 * MIB, "what a flush holds is not its read's"
 
 
-def _holders_of_a_flush(lake, folder):
-    told = []
+def test_the_ticket_says_who_holds_it_and_what_it_grew_to(run, held):
+    seen = []
 
     def work(turns, grants):
         turns.flush()
-        told.extend(_hold(64 * MIB, grants.holders))
+        held["bytes"] = BASE + 64 * MIB
+        seen.append(told(grants, 64 * MIB))
 
-    _run(lake, folder, work)
-    return told
-
-
-def test_what_each_step_held_is_remembered_beside_what_it_planned(tmp_path):
-    history = _measured(_history_of_a_read_and_a_flush, tmp_path)
-    [read], [flush] = history.of(Step.READ), history.of(Step.FLUSH)
-    assert 70 * MIB < flush.held_bytes < 200 * MIB
-    assert (flush.planned_bytes, flush.granted_bytes, flush.hit) == (528 * MIB, 528 * MIB, False)
-    assert read.held_bytes < flush.held_bytes - 40 * MIB, "what a flush holds is not its read's"
-
-
-def test_the_ticket_says_who_holds_it_and_what_it_grew_to(tmp_path):
-    [holder] = _measured(_holders_of_a_flush, tmp_path)
+    run(work)
+    [holder] = seen
     assert (holder.table, holder.step, holder.run_id) == ("s/t", "flush", "run-1")
-    assert holder.held_bytes > 50 * MIB
     assert holder.seen_at >= holder.began_at > 0
 
 
@@ -131,14 +130,14 @@ def test_steps_side_by_side_in_one_process_prove_nothing(run):
     def neighbour(turns, grants):
         turns.read()
         begun.set()
-        ended.wait(20)
+        assert ended.wait(120)
 
-    thread = threading.Thread(target=run, args=(neighbour, "other"))
-    thread.start()
-    begun.wait(20)
-    memory = run(lambda turns, grants: turns.read())
-    ended.set()
-    thread.join(20)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(run, neighbour, "other")
+        assert begun.wait(120)
+        memory = run(lambda turns, grants: turns.read())
+        ended.set()
+        assert other.result().history.of(Step.READ) == ()
     assert memory.history.of(Step.READ) == ()
 
 
