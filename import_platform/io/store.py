@@ -6,6 +6,7 @@ pretends to honour it.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -47,6 +48,12 @@ PATIENCE_SECONDS = 60.0
 """The client repeats requests by itself for up to three minutes, but not those whose answer broke off. They are sent so
 often, and not again once this has passed: then it was an outage, and the run ends with a sentence."""
 
+_NO_BUCKET = "<Code>NoSuchBucket<"
+"""By which S3 tells a bucket that is not there from an object that is not; a HEAD tells nothing."""
+
+_BUCKET_ADDRESS = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/(?!\.{1,2}(/|$))[^/%#?\\\x00-\x1f]+)*")
+"""What obstore, deltalake and DuckDB all take for the same place: each undoes and cuts addresses in its own way."""
+
 PROBE_WRITERS, PROBE_ROUNDS = 8, 4
 """OpenStack Swift's S3 let more than one of eight racing creates win in 18 to 88 of 120 rounds, none one by one."""
 
@@ -82,20 +89,31 @@ class Store:
         self.uri = uri.rstrip("/")
         self._setting = setting
         self._kind = "lake" if setting == LAKE else "folder"
-        self.is_local = "://" not in self.uri
+        self.is_local = "://" not in uri
         self._access: S3Access | None = None
         if self.is_local:
             self._root = Path(self.uri).absolute()
             self.uri = str(self._root)
+            if setting == LAKE and ("%" in self.uri or "\\" in self.uri):
+                raise ConfigError(
+                    "readers of Delta tables take a path with a % or a backslash for another one",
+                    lake=self.uri,
+                    remedy=f"Set {setting} to a path without them.",
+                )
             self._make_root()
             self._store: Any = LocalStore(str(self._root), mkdir=True)
-        elif self.uri.startswith("s3://"):
+        elif uri.startswith("s3://"):
+            if not _BUCKET_ADDRESS.fullmatch(self.uri):
+                raise ConfigError(
+                    "the address does not name a bucket and a folder in it",
+                    remedy=f"Set {setting} to s3://bucket/prefix, without //, dots alone, %, #, ? and backslashes.",
+                )
             self._access = S3Access(env)
             self._store = self._access.bucket(self.uri)
         else:
             raise ConfigError(
                 "the address is neither a folder nor an s3:// address",
-                found=self.uri.split("://")[0] + "://",
+                found=uri.split("://", maxsplit=1)[0] + "://",
                 remedy=f"Set {setting} to a path or to s3://bucket/prefix.",
             )
 
@@ -125,7 +143,9 @@ class Store:
         with self._translated(path):
             try:
                 return bytes(obstore.get(self._store, path).bytes())
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if _NO_BUCKET in str(error):
+                    raise
                 return None
 
     def put(self, path: str, data: bytes) -> None:
@@ -279,8 +299,9 @@ class Store:
             with self._translated(path):
                 try:
                     return request()
-                except GenericError:  # refusals and missing buckets are errors of other kinds
-                    if self.is_local or not left or time.monotonic() - started > PATIENCE_SECONDS:
+                except GenericError as error:  # refusals are errors of other kinds
+                    is_over = not left or time.monotonic() - started > PATIENCE_SECONDS
+                    if self.is_local or is_over or _NO_BUCKET in str(error):
                         raise
             time.sleep(0.1 * (TRIES - left))
         raise AssertionError("the last try returns or raises")
@@ -299,6 +320,12 @@ class Store:
             ) from error
         except (BaseError, OSError) as error:
             self._raise_for_keys()
+            if _NO_BUCKET in str(error):
+                raise ConfigError(
+                    "the bucket does not exist",
+                    **{self._kind: self.uri},
+                    remedy=f"Create it, or correct {self._setting} and the endpoint.",
+                ) from error
             if "Permission denied" in str(error):
                 raise ConfigError(
                     f"the {self._kind} cannot be written",

@@ -145,11 +145,34 @@ def test_a_store_that_only_loses_racing_creates_is_found_out_too():
             store.probe_conditional_put()
 
 
-def test_a_bucket_that_does_not_exist_is_a_sentence(s3_environment):
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda store: store.get("a"),
+        lambda store: store.put("a", b"1"),
+        lambda store: store.put_if_absent("a", b"1"),
+        lambda store: list(store.entries("")),
+        lambda store: store.folders(""),
+        lambda store: store.delete(["a"]),
+        lambda store: store.open_input("a"),
+        lambda store: store.probe_conditional_put(),
+    ],
+    ids=["get", "put", "create", "entries", "folders", "delete", "open", "probe"],
+)
+def test_a_bucket_that_does_not_exist_is_a_sentence(s3_environment, request_of):
     store = Store("s3://no-such-bucket-here/lake", env=s3_environment)
-    with pytest.raises((ConfigError, StoreUnavailable)) as error:
-        store.put("a", b"1")
+    with pytest.raises(ConfigError, match="the bucket does not exist") as error:
+        request_of(store)
     assert "\n" not in str(error.value)
+    assert "correct IMPORT_PLATFORM_LAKE" in error.value.remedy
+    assert not error.value.retryable
+
+
+def test_a_file_written_into_a_bucket_that_does_not_exist_is_a_sentence(s3_environment):
+    store = Store("s3://no-such-bucket-here/lake", env=s3_environment)
+    for size_bytes in (1, 3 * UPLOAD_PART_BYTES):
+        with pytest.raises(ConfigError, match="the bucket does not exist"), store.open_output("a") as sink:
+            sink.write(bytes(size_bytes))
 
 
 def test_a_server_that_is_not_there_is_retryable_and_named(monkeypatch):

@@ -136,9 +136,11 @@ def test_a_sound_store_is_not_refused_because_of_its_network(faulty, fault):
     assert list(store.entries("_staging")) == []
 
 
-def test_a_bucket_that_refuses_is_not_asked_again_and_again(s3_environment):
+def test_a_bucket_that_does_not_exist_is_not_asked_again_and_again(s3_environment):
     with fault_proxy(s3_environment) as (proxy, environ):
         store = Store("s3://no-such-bucket-here/lake", env=environ)
-        with pytest.raises((ConfigError, StoreUnavailable)):
+        with pytest.raises(ConfigError, match="the bucket does not exist"):
             store.put_if_absent("a", b"1")
-        assert proxy.count() == 1
+        with pytest.raises(ConfigError, match="the bucket does not exist"):
+            list(store.entries(""))
+        assert proxy.count() == 2

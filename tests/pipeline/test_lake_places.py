@@ -1,0 +1,74 @@
+"""Wherever a lake lies, all that reads and writes it takes its address for the same place, or it is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from import_platform.errors import ConfigError
+from import_platform.io.lake import Lake
+from import_platform.io.query import LakeSql
+from tests.pipeline.list_source import ListSource
+from tests.pipeline.synced_table import SyncedTable, replaced, rows
+from tests.s3_server import new_bucket
+
+
+def check(lake: Lake, scratch: Path) -> None:
+    table = SyncedTable(lake, ListSource(rows(range(30))))
+    assert table.sync().rows_inserted == 30
+    again = table.sync(replaced(table.source.rows, rows(range(10), day=1)))
+    assert again.rows_updated == 10
+    kept = DeltaTable(table.uri, storage_options=lake.store.storage_options).to_pyarrow_table()
+    assert sorted(kept["id"].to_pylist()) == list(range(30))
+    with LakeSql(lake.store, memory_bytes=256 << 20, threads=1, scratch=scratch) as query:
+        assert list(query.run("SELECT count(*), max(id) FROM s.t").rows) == [(30, 29)]
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a?b", "ü", "a=b", "a+b", "a&b", "a[1]", "a*b", "a'b", "a:b", "~a"])
+def test_a_lake_on_disk_may_have_any_name(name: str, tmp_path: Path) -> None:
+    check(Lake(str(tmp_path / name)), tmp_path / "scratch")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "scratch"])
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a%b", "100%", "a\\b"])
+def test_a_path_that_deltalake_and_duckdb_take_for_another_one_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="for another one") as error:
+        Lake(str(tmp_path / name))
+    assert "Set IMPORT_PLATFORM_LAKE to a path without them." in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("prefix", ["", "/a b/c", "/ü", "/a=b", "/a+b", "/a&b", "/a:b", "/a'b"])
+def test_a_lake_on_s3_may_have_such_a_prefix(prefix: str, s3_environment: dict[str, str], tmp_path: Path) -> None:
+    bucket = new_bucket(s3_environment).removesuffix("/lake")
+    check(Lake(bucket + prefix, env=s3_environment), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://",
+        "s3:///lake",
+        "s3://b//lake",
+        "s3://b/a//c",
+        "s3://b/./a",
+        "s3://b/../a",
+        "s3://b/a%20b",
+        "s3://b/a#b",
+        "s3://b/a?b",
+        "s3://b/a\\b",
+        "s3://b/a\nb",
+        "s3://b b/a",
+        "s3://me:secret@b/a",
+        "s3://[b/a",
+        "s3://b:99999/a",
+        "s3://bü/a",
+    ],
+)
+def test_an_address_that_its_readers_take_for_several_places_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match="does not name a bucket and a folder") as error:
+        Lake(uri, env={})
+    assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
