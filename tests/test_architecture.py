@@ -17,6 +17,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "import_platform"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MODULE_LINES, FUNCTION_LINES = 400, 40
+HANDS_ON_THE_ENVIRONMENT = {
+    "__init__.py",  # chooses Arrow's allocator before Arrow is imported
+    "s3.py",  # AWS's own variables
+    "cli/heal.py",
+    "cli/terminal.py",
+    "cli/ui.py",
+    "demo/place.py",
+    "demo/postgres_server.py",
+    "demo/rest.py",
+    "demo/run.py",
+    "demo/server.py",
+}
 LINTER = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
 
 
@@ -61,6 +73,14 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
         assert first.end_lineno is not None
         docstring = first.end_lineno - first.lineno + 1
     return function.end_lineno - function.lineno + 1 - docstring
+
+
+def names_the_environment(text: str) -> bool:
+    names = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv", "expandvars"}
+    nodes = list(ast.walk(ast.parse(text)))
+    taken = {a.name for n in nodes if isinstance(n, ast.ImportFrom) and n.module in ("os", "os.path") for a in n.names}
+    asked = {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) in ("os", "os.path")}
+    return bool(names & (taken | asked))
 
 
 @pytest.fixture
@@ -159,6 +179,27 @@ def test_imports_hide_in_functions_only_at_the_command_line() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom) and "import_platform" in ast.unparse(node)
     ]
     assert hidden == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("import os\nvalue = os.environ['A']\n", True),
+        ("import os\nvalue = os.getenv('A')\n", True),
+        ("from os import environ\n", True),
+        ("from os.path import expandvars\n", True),
+        ("import os\nvalue = os.path.expandvars('$A')\n", True),
+        ("import os\nvalue = os.cpu_count()\n", False),
+        ("value = request.environ\n", False),
+    ],
+)
+def test_a_module_that_names_the_environment_is_told(text: str, names: bool) -> None:
+    assert names_the_environment(text) is names
+
+
+def test_only_resources_and_those_that_hand_it_on_name_the_environment() -> None:
+    found = {str(path.relative_to(PACKAGE)) for path in MODULES if names_the_environment(path.read_text("utf-8"))}
+    assert {name for name in found if not name.startswith("resources/")} == HANDS_ON_THE_ENVIRONMENT
 
 
 def test_what_is_marked_slow_as_a_whole_exists() -> None:

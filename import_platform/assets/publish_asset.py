@@ -2,7 +2,6 @@
 
 # No postponed annotations: Dagster reads those of the decorated functions below at run time.
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from import_platform.assets.materialize import end_as_canceled, observer_of, tra
 from import_platform.core.names import escape
 from import_platform.core.publication import Publication, PublishReport, ToFolder, ToPostgres
 from import_platform.core.table import DeclaredTable
-from import_platform.errors import ConfigError, Interrupted
+from import_platform.errors import Interrupted
 from import_platform.pipeline.publish import Publishing, grouped, publish_group
 from import_platform.pipeline.publish_files import publish_files
 from import_platform.resources.interrupts import stop_on_signals
@@ -20,6 +19,7 @@ from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, tab
 from import_platform.resources.platform import PlatformResource
 from import_platform.resources.process import tag_run
 from import_platform.resources.session import current_session
+from import_platform.resources.variables import required_variable
 
 PUBLISH_BYTES = 96 << 20
 """What a publication holds beside its hashes: batches on the way, and the driver's buffers."""
@@ -98,12 +98,7 @@ def publish(work: Publishing, group: Group) -> list[PublishReport]:
     to_postgres = [(name, to) for name, to in group if isinstance(to, ToPostgres)]
     if not to_postgres:
         return [publish_files(work, name, to) for name, to in group if isinstance(to, ToFolder)]
-    variable = to_postgres[0][1].dsn_variable
-    if variable not in os.environ:
-        raise ConfigError(
-            f"the variable {variable} is not set", remedy=f"Set {variable} in the environment of this process."
-        )
-    return publish_group(work, to_postgres, os.environ[variable])
+    return publish_group(work, to_postgres, required_variable(to_postgres[0][1].dsn_variable))
 
 
 def _description(source: str, name: str, to: Publication) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from import_platform.errors import ConfigError
+from import_platform.resources.variables import required_variable
 from import_platform.sources.registry import table_depths
 
 _VARIABLE = re.compile(
@@ -52,14 +51,8 @@ class Connection:
         Raises:
             ConfigError: a variable is not set (the sentence names it).
         """
-        env = os.environ if environ is None else environ
-        for name in self.variables:
-            if name not in env:
-                raise ConfigError(
-                    f"the variable {name} is not set",
-                    remedy=f"Set {name} in the environment of this process, then try again.",
-                )
-        return {key: _resolve(value, env) for key, value in self.template.items()}
+        values = {name: required_variable(name, environ) for name in self.variables}
+        return {key: _resolve(value, values) for key, value in self.template.items()}
 
 
 def variable_of(text: str) -> str | None:
@@ -73,12 +66,12 @@ def foreign_templates(template: Any) -> list[str]:
     return [path for path, text in _walk(template, "") if "{{" in _VARIABLE.sub("", text)]
 
 
-def _resolve(value: Any, env: Mapping[str, str]) -> Any:
+def _resolve(value: Any, values: Mapping[str, str]) -> Any:
     if isinstance(value, str):
-        return _VARIABLE.sub(lambda match: env[match[1] or match[2]], value)
+        return _VARIABLE.sub(lambda match: values[match[1] or match[2]], value)
     if isinstance(value, Mapping):
-        return {key: _resolve(inner, env) for key, inner in value.items()}
-    return [_resolve(inner, env) for inner in value] if isinstance(value, list) else value
+        return {key: _resolve(inner, values) for key, inner in value.items()}
+    return [_resolve(inner, values) for inner in value] if isinstance(value, list) else value
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Where this project keeps its lake, its history and its declared sources; the same answer from every folder.
 
-Environment variables are read in this package only, and only when a process asks: importing or loading definitions
-needs none of them.
+Settings are read from the environment in this package only, and only when a process asks: importing or loading
+definitions needs none of them.
 """
 
 from __future__ import annotations

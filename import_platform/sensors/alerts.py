@@ -6,7 +6,6 @@ later tick, and no sync ever waits for one.
 
 # No postponed annotations: Dagster reads those of the decorated functions below at run time.
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from import_platform.io.lake import Lake
 from import_platform.io.webhook import Posted, post_json
 from import_platform.resources.naming import SOURCE_TAG, asset_key, op_name, table_id, table_step
 from import_platform.resources.platform import PlatformResource
+from import_platform.resources.variables import optional_variable
 
 WEBHOOK_VARIABLE = "IMPORT_PLATFORM_ALERT_WEBHOOK"
 """Name of the variable whose value is the address for alerts (Slack's incoming webhooks and everything like them)."""
@@ -63,7 +63,7 @@ def alert_sensor(tables: Sequence[Told], stale: Stale) -> dg.SensorDefinition:
         "and stale tables, incidents; each once. Tells the webhooks of tables with `on_success` what came in.",
     )
     def alerts(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
-        tick = Tick(context.instance, platform.lake(), tables, stale, datetime.now(UTC), os.environ)
+        tick = Tick(context.instance, platform.lake(), tables, stale, datetime.now(UTC), optional_variable)
         said = said_from_cursor(context.cursor)
         for sentence in tick.run(said):
             context.log.info("%s", sentence)
@@ -81,7 +81,7 @@ class Tick:
     tables: Sequence[Told]
     stale: Stale
     now: datetime
-    environ: Mapping[str, str]
+    value_of: Callable[[str], str | None]
     told: int = 0
     refused: int = 0
     deadline: float = field(default_factory=lambda: time.monotonic() + TICK_SECONDS)
@@ -214,8 +214,8 @@ class Tick:
 
     def _send(self, variable: str, document: Mapping[str, Any], said: Said) -> Posted | None:
         """None where the variable is not set. A webhook that refused is left alone for as long as it asked."""
-        url, at = self.environ.get(variable), self.now.timestamp()
-        if not url:
+        url, at = self.value_of(variable), self.now.timestamp()
+        if url is None:
             return None
         if said.quiet.get(variable, 0.0) > at or time.monotonic() > self.deadline:
             self.refused += 1

@@ -86,7 +86,7 @@ class Ticks:
 
     def __call__(self, after_seconds=0.0):
         instance, lake, tables, stale = self._made
-        tick = Tick(instance, lake, tables, stale, self._began_at + timedelta(seconds=after_seconds), self.environ)
+        tick = Tick(instance, lake, tables, stale, self._began_at + timedelta(seconds=after_seconds), self.environ.get)
         return list(tick.run(self.said))
 
 
