@@ -19,6 +19,7 @@ from import_platform.components.external_source import ExternalSource
 from import_platform.components.grouping import Grouping
 from import_platform.components.origin import Origin
 from import_platform.components.problems import Location, Problem, closest, dotted, sentences, shown
+from import_platform.components.yaml_keys import RepeatedKey, repeated_keys
 from import_platform.errors import ConfigError
 from import_platform.resources.project import defs_folders
 
@@ -115,7 +116,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _load_file(path: Path) -> Iterator[Declared | BrokenSource]:
     try:
-        documents = parse_yamls_with_source_position(path.read_text(encoding="utf-8"), filename=str(path))
+        text = path.read_text(encoding="utf-8")
+        documents = parse_yamls_with_source_position(text, filename=str(path))
+        repeated = repeated_keys(text)
     except yaml.MarkedYAMLError as error:
         # The problem alone: PyYAML's full text quotes the lines around it, which may hold a secret.
         line = error.problem_mark.line + 1 if error.problem_mark else 0
@@ -123,10 +126,17 @@ def _load_file(path: Path) -> Iterator[Declared | BrokenSource]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         yield _whole_file(path, f"cannot be read as YAML ({type(error).__name__})")
     else:
-        for document in documents:
-            yield _load_document(path, document.value, document.source_position_tree)
+        for document, twice in zip(documents, repeated, strict=True):
+            if twice:
+                yield BrokenSource(_name(path, document.value), path, tuple(_given_twice(path, key) for key in twice))
+            else:
+                yield _load_document(path, document.value, document.source_position_tree)
         if not documents:
             yield _whole_file(path, "is empty")
+
+
+def _given_twice(path: Path, key: RepeatedKey) -> Problem:
+    return Problem(path, key.line, dotted(key.location), f"is given a second time, after line {key.first_line}")
 
 
 def _yaml_reason(error: yaml.MarkedYAMLError) -> str:

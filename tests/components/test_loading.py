@@ -59,6 +59,48 @@ def test_sources_come_in_the_order_of_their_folders(tmp_path, write):
     assert [source.name for source in load_sources([tmp_path]).sources] == ["ape", "zoo"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (
+            (*NAMED, 'schedule: "0 0 * * *"', 'schedule: "0 1 * * *"'),
+            "defs.yaml:6: attributes.schedule is given a second time, after line 5",
+        ),
+        ((*NAMED, "name: other"), "defs.yaml:5: attributes.name is given a second time, after line 3"),
+        ((*NAMED, '"name": shop'), "defs.yaml:5: attributes.name is given a second time, after line 3"),
+        (
+            (*NAMED, "tables:", "  - name: orders", "    cursor: a", "    cursor: b"),
+            "defs.yaml:8: attributes.tables[0].cursor is given a second time, after line 7",
+        ),
+        (
+            ("name: shop", "connection: {kind: sqlite, path: a.db, path: b.db}"),
+            "defs.yaml:4: attributes.connection.path is given a second time, after line 4",
+        ),
+    ],
+)
+def test_a_key_given_twice_is_refused_with_both_lines(problem, lines, sentence):
+    assert problem(_attributes(*lines)) == sentence
+
+
+def test_a_key_given_twice_breaks_its_own_document_only(tmp_path, write):
+    write("both", f"{GOOD.format(name='shop')}---\n{GOOD.format(name='crm')}  name: crm\n")
+    catalog = load_sources([tmp_path])
+    assert [source.name for source in catalog.sources] == ["shop"]
+    assert [broken.name for broken in catalog.broken] == ["crm"]
+
+
+def test_aliases_and_merged_mappings_repeat_no_key(tmp_path, write):
+    tables = ("tables:", "  - &first {name: orders, cursor: id}", "  - <<: *first", "    name: items", "    <<: *first")
+    write("shop", _attributes(*NAMED, *tables))
+    [source] = load_sources([tmp_path]).sources
+    assert [table.name for table in source.tables] == ["orders", "items"]
+
+
+def test_a_mapping_that_holds_itself_is_read_without_an_end(tmp_path, write):
+    write("shop", _attributes(*NAMED, "where: &loop {again: *loop}"))
+    assert [broken.name for broken in load_sources([tmp_path]).broken] == ["shop"]
+
+
 def test_a_folder_without_a_file_is_no_source(tmp_path):
     (tmp_path / "notes").mkdir()
     catalog = load_sources([tmp_path])
