@@ -7,9 +7,12 @@ import pyarrow as pa
 import pytest
 
 from import_platform.io.lake import Lake
+from tests.own_rates import own_rates
 from tests.pipeline.list_source import ListSource
 from tests.pipeline.synced_table import SyncedTable
 from tests.s3_server import new_bucket, s3_server
+
+__all__ = ["own_rates"]
 
 ON_S3_TOO = {
     "test_sync_modes": "",

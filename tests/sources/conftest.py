@@ -9,6 +9,9 @@ import pymysql
 import pytest
 
 from tests.mariadb_server import MariaDatabase, running_mariadb
+from tests.own_rates import own_rates
+
+__all__ = ["own_rates"]
 
 
 @pytest.fixture(scope="session")
