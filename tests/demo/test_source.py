@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from typing import Any
 
 import polars as pl
@@ -79,13 +78,12 @@ def test_changes_are_counted_and_the_trigger_moves_the_cursor_past_the_history(p
 def test_ctrl_c_still_ends_a_wait_for_a_child_after_the_database_was_used(january: tuple[DemoPlace, str]) -> None:
     source.version(january[1])
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    with subprocess.Popen(["sleep", "20"]) as child:
-        began = time.monotonic()
-        timer.start()
+    with subprocess.Popen(["sleep", "120"]) as child:
         with pytest.raises(KeyboardInterrupt):
+            timer.start()  # in here: a machine that stalls now gets its Ctrl-C where it is expected
             child.wait()
+        assert child.poll() is None, "it was waited for to its end"
         child.kill()
-    assert time.monotonic() - began < 10
 
 
 @pytest.fixture(scope="module")
