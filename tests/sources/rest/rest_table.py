@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class RestTable:
     page_by_page: bool = False
     notes: list[str] = field(default_factory=list)
     stop: Any = None
+    observer: Any = None
 
     @property
     def budget(self) -> MemoryBudget:
@@ -52,8 +53,8 @@ class RestTable:
         declared = DeclaredTable(name, sync=SyncMode(self.sync_mode) if self.sync_mode else None)
         try:
             context = TableContext("api", declared, source, Lake(self.lake), self.budget)
-            if self.stop is not None:
-                context = TableContext("api", declared, source, Lake(self.lake), self.budget, stop=self.stop)
+            said = {"stop": self.stop, "observer": self.observer}
+            context = replace(context, **{name: value for name, value in said.items() if value is not None})
             return sync_table(context, full_refresh=full_refresh)
         finally:
             source.close()

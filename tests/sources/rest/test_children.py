@@ -170,18 +170,22 @@ def test_a_path_that_no_parent_has_is_the_owners_fault(shop: Shop, table: RestTa
 
 def test_requests_go_out_several_at_a_time_and_no_more(server: ApiServer, tmp_path: Path) -> None:
     shop = Shop(server, 60, per_invoice=1)
-    table = RestTable(connection(server, parallel=4), "lines", str(tmp_path))
+    table = RestTable(connection(server, parallel=4, timeout=300), "lines", str(tmp_path))
     table.sync(table="invoices")
     server.asked.clear()
-    counting, under_way, most = threading.Lock(), 0, 0
+    changed, under_way, most = threading.Condition(), 0, 0
 
     def watched(asked: Asked) -> Any:
+        """Holds every request until four are there at once, the sample that tells the columns left aside."""
         nonlocal under_way, most
-        with counting:
+        with changed:
             under_way += 1
             most = max(most, under_way)
-        time.sleep(0.05)
-        with counting:
+            changed.notify_all()
+            if asked.path.split("/")[2] not in {"0", "1", "2"}:
+                changed.wait_for(lambda: most >= 4, timeout=120)
+        time.sleep(0.05)  # so that a fifth would be seen
+        with changed:
             under_way -= 1
 
     server.refuse = watched
