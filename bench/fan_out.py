@@ -82,8 +82,8 @@ class Rows:
     def ceiling(self, table: TableInfo, cursor: str) -> Ceiling:
         return Ceiling(encode(self.version, pa.int64()), settled=True)
 
-    def bucket_counts(self, table: TableInfo, range_: Sequence[Any], *, timeout_seconds: float) -> list[int]:
-        return []
+    def row_count(self, table: TableInfo, *, timeout_seconds: float) -> int:
+        return self.leaves * self.each
 
     def base_keys(self, table: TableInfo, partition: Any, *, limit: int, timeout_seconds: float) -> list[str] | None:
         return None

@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime
 from import_platform.core.check_state import CheckState, Counted, check_state_from_json
 from import_platform.core.cursor import decode
 from import_platform.core.drift import Drift, drift
-from import_platform.core.layout import EVERYTHING
 from import_platform.core.report import UP_TO_DATE, Status, SyncReport
 from import_platform.core.state import AttemptKind
 from import_platform.core.table import CheckSettings, SyncMode
@@ -138,7 +137,7 @@ def _counted(context: TableContext, state: CheckState, seconds: float, now: date
         return last
     begun = time.monotonic()
     try:
-        [rows] = context.source.bucket_counts(spec.info, [EVERYTHING], timeout_seconds=seconds)
+        rows = context.source.row_count(spec.info, timeout_seconds=seconds)
     except ImportPlatformError:
         return Counted(now, round(time.monotonic() - begun, 3), None, snapshot.rows)
     return Counted(now, round(time.monotonic() - begun, 3), rows, snapshot.rows)

@@ -199,8 +199,9 @@ class Source(Protocol):
         """
         ...
 
-    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
-        """Rows per range, for showing partitions that the lake lacks; raises SourceUnavailable past the time limit."""
+    def row_count(self, table: TableInfo, *, timeout_seconds: float) -> int:
+        """How many rows the table has, by counting at the source; raises SourceUnavailable past the time limit, and
+        where only a whole read could tell."""
         ...
 
     def base_keys(self, table: TableInfo, partition: Any, *, limit: int, timeout_seconds: float) -> list[str] | None:

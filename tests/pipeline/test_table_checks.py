@@ -18,17 +18,10 @@ from tests.pipeline.synced_table import PAGE_BY_PAGE, rows
 BOTH = Wanted(frozenset({KEY_IS_UNIQUE, ROWS_MATCH_SOURCE}))
 
 
-class Counting(ListSource):
-    """A list that is asked how many rows it has."""
-
-    def bucket_counts(self, table, range_, *, timeout_seconds):
-        return [self.rows.num_rows for _ in range_]
-
-
 class Silent(ListSource):
     """A source that is too slow for its time limit."""
 
-    def bucket_counts(self, table, range_, *, timeout_seconds):
+    def row_count(self, table, *, timeout_seconds):
         raise SourceUnavailable("it took too long", remedy="Wait.")
 
 
@@ -38,7 +31,7 @@ STATE = "_staging/s/t/checks/state.json"
 
 def test_a_sync_is_looked_at_and_remembered(synced):
     table = synced(rows(range(300)), settled=True)
-    table.source = Counting(table.source.rows, settled=True)
+    table.source = ListSource(table.source.rows, settled=True)
     context = table.context()
     found = find(context, sync_table(context), BOTH, troubled=None)
     assert (found.keys.rows, found.counted.source_rows, found.counted.lake_rows) == (300, 300, 300)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from dlt.extract import DltResource
 
 from import_platform.core.cursor import encode
-from import_platform.core.layout import ALL, ColumnRange
+from import_platform.core.layout import ALL
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.dlt_sources.adapter import Hints, Reading, open_resources, starts_at
@@ -74,7 +74,7 @@ class DltSource:
         now = (datetime.now(UTC) - timedelta(seconds=1)).replace(microsecond=0)
         return Ceiling(encode(now if pa.types.is_timestamp(column.type) else now.date(), column.type))
 
-    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
+    def row_count(self, table: TableInfo, *, timeout_seconds: float) -> int:
         raise SourceUnavailable("a dlt resource does not count its rows", table=table.name, remedy="Sync the table.")
 
     def base_keys(

@@ -12,13 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from import_platform.core import cursor as cursors
-from import_platform.core.layout import ColumnRange
 from import_platform.core.table import PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected
 from import_platform.sources.base_keys import in_order
 from import_platform.sources.clauses import where
 from import_platform.sources.duckdb.catalog import DuckTable, describe, load_tables
-from import_platform.sources.duckdb.predicates import base_key_sql, range_sql
+from import_platform.sources.duckdb.predicates import base_key_sql
 from import_platform.sources.duckdb.read import read_pages
 from import_platform.sources.duckdb.session import MEMORY_BYTES, Session, open_file
 from import_platform.sources.duckdb.types import expression
@@ -85,11 +84,9 @@ class DuckdbSource:
             value = cursors.decode(str(value), dtype)
         return Ceiling(cursors.encode(value, dtype))
 
-    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
+    def row_count(self, table: TableInfo, *, timeout_seconds: float) -> int:
         with self._table(table, timeout_seconds=timeout_seconds) as (session, found):
-            counts = [f"count(*) FILTER (WHERE {range_sql(found, one) or 'true'})" for one in range_]
-            sql = f"SELECT {', '.join(counts)} FROM {found.sql}{where(found.only)}"
-            return [int(n) for n in session.rows(sql)[0]] if counts else []
+            return int(session.rows(f"SELECT count(*) FROM {found.sql}{where(found.only)}")[0][0])
 
     def base_keys(
         self, table: TableInfo, partition: PartitionSpec, *, limit: int, timeout_seconds: float
@@ -100,7 +97,7 @@ class DuckdbSource:
             if sql is None:
                 return None
             keys = [str(row[0]) for row in session.rows(sql)]
-        return in_order(keys, partition) if len(keys) <= limit else None
+        return in_order(keys, partition, limit=limit)
 
     def read(self, request: ReadRequest) -> Iterator[Page]:
         memory = MEMORY_BYTES

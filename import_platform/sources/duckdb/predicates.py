@@ -10,18 +10,12 @@ from import_platform.core.arrow import polars_type
 from import_platform.core.column_range import TIME_MAX, TIME_MIN, check_partition_column
 from import_platform.core.layout import ALL, NULL, ColumnRange, can_push_down
 from import_platform.core.leaf import NUMBER_MAX
-from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec, TimePartition
+from import_platform.core.table import HashPartition, NumberPartition, PartitionSpec, TimePartition
+from import_platform.sources.base_keys import NAME_FORMATS
 from import_platform.sources.clauses import range_condition, where, window_condition
 from import_platform.sources.duckdb.catalog import DuckColumn, DuckTable
 from import_platform.sources.duckdb.types import arrow_type, literal
 from import_platform.sources.protocol import CursorWindow
-
-_FORMATS = {
-    Granularity.YEAR: "%Y",
-    Granularity.MONTH: "%Y-%m",
-    Granularity.DAY: "%Y-%m-%d",
-    Granularity.HOUR: "%Y-%m-%dT%H",
-}
 
 
 def conditions(table: DuckTable, window: CursorWindow | None, range_: ColumnRange | None) -> list[str]:
@@ -65,7 +59,7 @@ def _instant_name(column: DuckColumn, partition: TimePartition) -> str:
     zoned = column.declared.endswith("ZONE")
     value = f"make_timestamp(epoch_us({column.sql}))" if zoned else column.sql
     inside = f"{column.sql} >= {low} AND {column.sql} < {high}"
-    return f"CASE WHEN {inside} THEN strftime({value}, '{_FORMATS[partition.granularity]}') END"
+    return f"CASE WHEN {inside} THEN strftime({value}, '{NAME_FORMATS[partition.granularity]}') END"
 
 
 def _number_name(column: DuckColumn, partition: NumberPartition) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from import_platform.core.feed import FeedFile
 from import_platform.core.lattice import join
-from import_platform.core.layout import ALL, ColumnRange
+from import_platform.core.layout import ALL
 from import_platform.core.table import ColumnInfo, HashPartition, TableInfo
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable
 from import_platform.sources.files.columns import fit
@@ -114,7 +114,7 @@ class FilesSource:
             remedy=f"Leave cursor out, or name {NUMBER}.",
         )
 
-    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
+    def row_count(self, table: TableInfo, *, timeout_seconds: float) -> int:
         raise SourceUnavailable("files do not count their rows", table=table.name, remedy="Sync the table.")
 
     def base_keys(self, table: TableInfo, partition: Any, *, limit: int, timeout_seconds: float) -> list[str] | None:

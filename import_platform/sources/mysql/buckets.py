@@ -8,17 +8,11 @@ from import_platform.core.arrow import polars_type
 from import_platform.core.column_range import TIME_MAX, TIME_MIN, check_partition_column
 from import_platform.core.layout import ALL, NULL, can_push_down
 from import_platform.core.leaf import NUMBER_MAX
-from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec, TimePartition
+from import_platform.core.table import HashPartition, NumberPartition, PartitionSpec, TimePartition
+from import_platform.sources.base_keys import NAME_FORMATS
 from import_platform.sources.mysql.catalog import MyColumn, MyTable
 from import_platform.sources.mysql.sql import column_reference, source
 from import_platform.sources.mysql.types import arrow_type, instant_literal
-
-_FORMATS = {
-    Granularity.YEAR: "%Y",
-    Granularity.MONTH: "%Y-%m",
-    Granularity.DAY: "%Y-%m-%d",
-    Granularity.HOUR: "%Y-%m-%dT%H",
-}
 
 
 def base_key_sql(table: MyTable, partition: PartitionSpec, *, limit: int) -> str | None:
@@ -39,7 +33,7 @@ def _instant_name(column: MyColumn, partition: TimePartition) -> str:
     low, high = (instant_literal(column.type, _bound(instant, column)) for instant in (TIME_MIN, TIME_MAX))
     return (
         f"CASE WHEN {value} >= {low} AND {value} < {high}"
-        f" THEN DATE_FORMAT({value}, '{_FORMATS[partition.granularity]}') END"
+        f" THEN DATE_FORMAT({value}, '{NAME_FORMATS[partition.granularity]}') END"
     )
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from import_platform.core.layout import ColumnRange
 from import_platform.core.table import PartitionSpec, TableInfo
 from import_platform.errors import SourceRejected
 from import_platform.sources.base_keys import in_order
@@ -15,7 +14,6 @@ from import_platform.sources.mysql.buckets import base_key_sql
 from import_platform.sources.mysql.catalog import MyTable, load_tables
 from import_platform.sources.mysql.ceiling import find_ceiling
 from import_platform.sources.mysql.discovery import discover_tables
-from import_platform.sources.mysql.predicates import range_sql
 from import_platform.sources.mysql.read import read_pages
 from import_platform.sources.mysql.session import MysqlSession, Transaction
 from import_platform.sources.mysql.sql import MARK, source
@@ -23,7 +21,6 @@ from import_platform.sources.protocol import Ceiling, Page, ReadRequest
 
 CEILING_TIMEOUT_SECONDS = 300.0
 """A largest value that takes longer to find says that the source has no index for the cursor."""
-_RANGES_PER_STATEMENT = 200
 
 
 class MysqlSource:
@@ -57,16 +54,9 @@ class MysqlSource:
         with self._table(table, timeout_seconds=CEILING_TIMEOUT_SECONDS) as (transaction, found):
             return find_ceiling(transaction, found, found.column(cursor))
 
-    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
-        """Ranges over a text column cannot be decided by the server: those count every row."""
-        counts: list[int] = []
+    def row_count(self, table: TableInfo, *, timeout_seconds: float) -> int:
         with self._table(table, timeout_seconds=timeout_seconds) as (transaction, found):
-            for start in range(0, len(range_), _RANGES_PER_STATEMENT):
-                conditions = [range_sql(found, one) or "TRUE" for one in range_[start : start + _RANGES_PER_STATEMENT]]
-                sums = ", ".join(f"COUNT(CASE WHEN {sql} THEN 1 END) AS c{n}" for n, sql in enumerate(conditions))
-                row = transaction.rows(f"SELECT {MARK} {sums}{source(found.sql)}")[0]
-                counts += [int(str(value)) for value in row.values()]
-        return counts
+            return int(str(transaction.rows(f"SELECT {MARK} COUNT(*) AS n{source(found.sql)}")[0]["n"]))
 
     def base_keys(
         self, table: TableInfo, partition: PartitionSpec, *, limit: int, timeout_seconds: float
@@ -77,7 +67,7 @@ class MysqlSource:
             if sql is None:
                 return None
             keys = [str(row["name"]) for row in transaction.rows(sql)]
-        return in_order(keys, partition) if len(keys) <= limit else None
+        return in_order(keys, partition, limit=limit)
 
     def read(self, request: ReadRequest) -> Iterator[Page]:
         with self._table(request.table) as (transaction, found):

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from import_platform.core.layout import ColumnRange
 from import_platform.core.table import PartitionSpec, TableInfo
 from import_platform.errors import SourceRejected
 from import_platform.sources.base_keys import in_order
@@ -16,7 +15,6 @@ from import_platform.sources.postgres.buckets import base_key_sql
 from import_platform.sources.postgres.catalog import PgTable, load_tables
 from import_platform.sources.postgres.ceiling import find_ceiling
 from import_platform.sources.postgres.discovery import discover_tables
-from import_platform.sources.postgres.predicates import range_sql
 from import_platform.sources.postgres.ranges import read_ranges
 from import_platform.sources.postgres.read import read_pages
 from import_platform.sources.postgres.session import PostgresSession, Transaction
@@ -25,7 +23,6 @@ from import_platform.sources.protocol import Ceiling, Page, ReadRequest
 
 CEILING_TIMEOUT_SECONDS = 300.0
 """A largest value that takes longer to find says that the source has no index for the cursor."""
-_RANGES_PER_STATEMENT = 500
 READERS = 2
 """Readers of a large table where the connection says no number: with more than one core two take half the time, and a
 source's owner is not surprised by more."""
@@ -63,18 +60,9 @@ class PostgresSource:
         with self._table(table, timeout_seconds=CEILING_TIMEOUT_SECONDS) as (transaction, found):
             return find_ceiling(transaction, found, found.column(cursor))
 
-    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
-        """Ranges over a text column cannot be decided by the server: those count every row."""
-        counts: list[int] = []
+    def row_count(self, table: TableInfo, *, timeout_seconds: float) -> int:
         with self._table(table, timeout_seconds=timeout_seconds) as (transaction, found):
-            for start in range(0, len(range_), _RANGES_PER_STATEMENT):
-                part = range_[start : start + _RANGES_PER_STATEMENT]
-                conditions = (range_sql(found, one) or "true" for one in part)
-                selected = ", ".join(
-                    f"count(*) FILTER (WHERE {sql}) AS c{number}" for number, sql in enumerate(conditions)
-                )
-                counts += [int(n) for n in transaction.rows(f"SELECT {selected}{source(found.sql)}")[0].values()]
-        return counts
+            return int(transaction.rows(f"SELECT count(*) AS n{source(found.sql)}")[0]["n"])
 
     def base_keys(
         self, table: TableInfo, partition: PartitionSpec, *, limit: int, timeout_seconds: float
@@ -85,7 +73,7 @@ class PostgresSource:
             if sql is None:
                 return None
             keys = [str(row["key"]) for row in transaction.rows(sql)]
-        return in_order(keys, partition) if len(keys) <= limit else None
+        return in_order(keys, partition, limit=limit)
 
     def read(self, request: ReadRequest) -> Iterator[Page]:
         with self._table(request.table) as (transaction, found):

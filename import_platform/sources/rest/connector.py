@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from import_platform.core.cursor import encode
-from import_platform.core.layout import ALL, ColumnRange
+from import_platform.core.layout import ALL
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.http.evidence import Secrets
@@ -100,9 +100,9 @@ class RestSource:
         now = self._client.server_now()
         return Ceiling(encode(now if pa.types.is_timestamp(column.type) else now.date(), column.type))
 
-    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
+    def row_count(self, table: TableInfo, *, timeout_seconds: float) -> int:
         raise SourceUnavailable(
-            "an API does not count its rows by range", table=table.name, remedy="Sync the table; the lake counts then."
+            "an API does not count its rows", table=table.name, remedy="Sync the table; the lake counts then."
         )
 
     def base_keys(

@@ -19,7 +19,7 @@ import pyarrow as pa
 from import_platform.core import cursor as cursors
 from import_platform.core.arrow import polars_type
 from import_platform.core.column_range import check_partition_column
-from import_platform.core.layout import ALL, ColumnRange
+from import_platform.core.layout import ALL
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.base_keys import in_order
@@ -27,7 +27,6 @@ from import_platform.sources.clauses import filtered
 from import_platform.sources.protocol import Ceiling, Page, ReadRequest
 from import_platform.sources.sqlite.catalog import SqliteTable, describe, lenient_text, load_table, quote, table_names
 from import_platform.sources.sqlite.functions import add_functions, base_name_sql, comparable
-from import_platform.sources.sqlite.predicates import range_sql
 from import_platform.sources.sqlite.read import read_pages
 from import_platform.sources.sqlite.types import from_micros
 
@@ -100,20 +99,9 @@ class SqliteSource:
         top = min(from_micros(largest), datetime.now(UTC))
         return Ceiling(cursors.encode(top if pa.types.is_timestamp(dtype) else top.date(), dtype))
 
-    def bucket_counts(self, table: TableInfo, range_: Sequence[ColumnRange], *, timeout_seconds: float) -> list[int]:
-        counts = []
+    def row_count(self, table: TableInfo, *, timeout_seconds: float) -> int:
         with self._table(table, timeout_seconds=timeout_seconds) as (connection, found):
-            for one in range_:
-                sql, parameters = range_sql(table, one)
-                where = f" WHERE {sql}" if sql else ""
-                counts.append(
-                    int(
-                        connection.execute(f"SELECT count(*) FROM {_rows(found, table)}{where}", parameters).fetchone()[
-                            0
-                        ]
-                    )
-                )
-        return counts
+            return int(connection.execute(f"SELECT count(*) FROM {_rows(found, table)}").fetchone()[0])
 
     def base_keys(
         self, table: TableInfo, partition: PartitionSpec, *, limit: int, timeout_seconds: float
@@ -128,7 +116,7 @@ class SqliteSource:
             check_partition_column(partition, polars_type(column.type))
             name = base_name_sql(partition, column.type)
             rows = connection.execute(f"SELECT DISTINCT {name} FROM {_rows(found, table)} LIMIT {limit + 1}").fetchall()
-        return in_order((row[0] for row in rows), partition) if len(rows) <= limit else None
+        return in_order([row[0] for row in rows], partition, limit=limit)
 
     def read(self, request: ReadRequest) -> Iterator[Page]:
         with self._table(request.table) as (connection, found):

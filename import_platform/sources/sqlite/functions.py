@@ -10,17 +10,12 @@ import pyarrow as pa
 
 from import_platform.core.layout import NULL
 from import_platform.core.leaf import NUMBER_MAX, number_base
-from import_platform.core.table import Granularity, NumberPartition, TimePartition
+from import_platform.core.table import NumberPartition, TimePartition
+from import_platform.sources.base_keys import NAME_FORMATS
 from import_platform.sources.sqlite.catalog import quote
 from import_platform.sources.sqlite.types import instant_micros
 
 _MICROS, _NUMBER_BASE = "import_platform_micros", "import_platform_number_base"
-_FORMATS = {
-    Granularity.YEAR: "%Y",
-    Granularity.MONTH: "%Y-%m",
-    Granularity.DAY: "%Y-%m-%d",
-    Granularity.HOUR: "%Y-%m-%dT%H",
-}
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
@@ -45,7 +40,7 @@ def base_name_sql(partition: TimePartition | NumberPartition, dtype: pa.DataType
         micros = f"nullif({micros}, {instant_micros(date.max.isoformat())})"
     # Rounded down to whole seconds, also before 1970, where `/` alone would round up.
     seconds = f"({micros} - (({micros} % 1000000) + 1000000) % 1000000) / 1000000"
-    return f"coalesce(strftime('{_FORMATS[partition.granularity]}', {seconds}, 'unixepoch'), '{NULL}')"
+    return f"coalesce(strftime('{NAME_FORMATS[partition.granularity]}', {seconds}, 'unixepoch'), '{NULL}')"
 
 
 def _number_base(value: object, width: int) -> str:

@@ -53,6 +53,7 @@ class Discovery:
         assert rows_of(source.read(request(info))) == []
         assert rows_of(source.read(request(info, primary_key=()))) == []
         assert source.ceiling(info, "at") is None
+        assert source.row_count(info, timeout_seconds=60) == 0
         assert source.base_keys(info, TimePartition("at", Granularity.DAY), limit=9, timeout_seconds=9) == []
 
     @pytest.mark.parametrize("name", HOSTILE)
@@ -79,6 +80,7 @@ class Discovery:
         for call in (
             lambda: list(source.read(request(replace(info, name="gone")))),
             lambda: source.ceiling(replace(info, name="gone"), "at"),
+            lambda: source.row_count(replace(info, name="gone"), timeout_seconds=60),
             lambda: source.ceiling(info, "gone"),
             lambda: list(source.read(request(info, columns=("id", "gone")))),
         ):
