@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ STEPS = {
 
 def kill_at(step: str, nth: int) -> None:
     """Ends this process without any clean-up, the nth time it gets to the step."""
+    do_at(step, nth, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def hold_at(step: str, nth: int, *, held: str, go: str) -> None:
+    """The nth time it gets to the step it says so with one file, and waits for the other."""
+
+    def hold() -> None:
+        Path(held).touch()
+        wait_for(go)
+
+    do_at(step, nth, hold)
+
+
+def do_at(step: str, nth: int, action: Callable[[], None]) -> None:
     kind, name, when, *path = STEPS[step]
     original, count = getattr(kind, name), 0
 
@@ -59,18 +74,20 @@ def kill_at(step: str, nth: int) -> None:
         count += not path or path[0] in args[0]
         due = count == nth
         if due and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            action()
         result = original(self, *args, **kwargs)
         if due and when == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
+            action()
         return result
 
     setattr(kind, name, wrapped)
 
 
 def wait_for(flag: str) -> None:
-    """So that several processes begin at the same moment."""
+    """So that processes meet. One whose test has failed ends by itself."""
+    until = time.monotonic() + 300
     while not Path(flag).exists():
+        assert time.monotonic() < until, flag
         time.sleep(0.005)
 
 
@@ -86,7 +103,9 @@ def main(options: dict[str, Any]) -> None:
     pa.set_cpu_count(1)
     sync.release_unused = lambda: None  # collecting the garbage of a forked process copies all its memory
     synced = table(options)
-    if options.get("step"):
+    if options.get("held"):
+        hold_at(options["step"], options.get("nth", 1), held=options["held"], go=options["go"])
+    elif options.get("step"):
         kill_at(options["step"], options.get("nth", 1))
     if options.get("start"):
         Path(options["ready"]).touch()

@@ -93,12 +93,22 @@ class World:
         """What the process reported, or by which signal it died."""
         return self.start(**options).finished()
 
+    def start_held(self, step: str, nth: int = 1) -> Held:
+        """A process that has got to the step for the nth time, and goes no further until it is let go."""
+        held, go = (self.folder / f"{word}-{time.monotonic_ns()}" for word in ("held", "go"))
+        running = self.start(step=step, nth=nth, held=str(held), go=str(go))
+        deadline = time.monotonic() + 120
+        while not held.exists():
+            assert time.monotonic() < deadline, running.said()
+            time.sleep(0.005)
+        return Held(self.processes, running.pid, running.out, go)
+
     def race(self, *each: dict[str, Any]) -> list[dict[str, Any] | int]:
         """Starts a process per set of options, all at the same moment."""
         flag = self.folder / f"go-{time.monotonic_ns()}"
         ready = [self.folder / f"{flag.name}-{i}" for i in range(len(each))]
         running = [self.start(**o, start=str(flag), ready=str(r)) for o, r in zip(each, ready, strict=True)]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not all(r.exists() for r in ready):
             assert time.monotonic() < deadline, [process.said() for process in running]
             time.sleep(0.005)
@@ -132,3 +142,13 @@ class Running:
             return status
         assert status in (0, 1), self.said()[-3000:]
         return json.loads(self.said().strip().splitlines()[-1])
+
+
+@dataclass
+class Held(Running):
+    """One process that waits at a step."""
+
+    go: Path
+
+    def let_go(self) -> None:
+        self.go.touch()

@@ -74,14 +74,12 @@ def settle_all(world):
 
 def test_a_sync_is_killed_while_another_goes_on_with_its_work(world):
     world.put(rows(range(900)))
-    world.options = {"page_seconds": 0.01}
-    slow = world.start()
-    while not world.table().staging.attempts():
-        pass
-    second = world.start()
-    slow.kill()
-    second.finished()
-    world.options = {}
+    first = world.start_held("after checkpoint", nth=3)
+    second = world.start_held("after checkpoint", nth=1)
+    first.kill()
+    second.let_go()
+    done = second.finished()
+    assert (done["status"], done["resumed"], done["rows_read"]) == ("done", True, 600)
     settle(world)
 
 
