@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
@@ -73,7 +74,7 @@ def _append(
     ledger = _ledger(lake)
     if ledger is not None:
         mine = (pl.col("source") == source) & (pl.col("table") == table) & (pl.col("attempt") == attempt)
-        seen = pl.scan_delta(ledger).filter(mine).select("chunk")
+        seen = _rows(lake, ledger).filter(mine).select("chunk")
         known = set(seen.unique().collect()["chunk"].to_list())
     now = datetime.now(UTC)
     rows = [
@@ -106,7 +107,7 @@ def rejected_batches(lake: Lake, source: str, table: str | None, *, rows: int = 
     ledger = _ledger(lake)
     if ledger is None:
         return
-    wanted = pl.scan_delta(ledger).filter(pl.col("source") == source)
+    wanted = _rows(lake, ledger).filter(pl.col("source") == source)
     if table is not None:
         wanted = wanted.filter(pl.col("table") == table)
     for frame in wanted.collect_batches(chunk_size=rows, maintain_order=True):
@@ -118,7 +119,7 @@ def latest_rejected(lake: Lake, source: str | None, table: str | None, *, limit:
     ledger = _ledger(lake)
     if ledger is None:
         return pl.DataFrame(pa.Table.from_pylist([], schema=REJECTED_ROWS))
-    found = pl.scan_delta(ledger)
+    found = _rows(lake, ledger)
     for column, value in (("source", source), ("table", table)):
         found = found if value is None else found.filter(pl.col(column) == value)
     newest = found.sort("recorded_at", "attempt", "chunk", "row_number", descending=True).head(limit)
@@ -130,7 +131,7 @@ def count_rejected(lake: Lake, source: str | None, table: str | None) -> int:
     ledger = _ledger(lake)
     if ledger is None:
         return 0
-    found = pl.scan_delta(ledger)
+    found = _rows(lake, ledger)
     for column, value in (("source", source), ("table", table)):
         found = found if value is None else found.filter(pl.col(column) == value)
     return int(found.select(pl.len()).collect().item())
@@ -165,6 +166,16 @@ def _ledger(lake: Lake) -> DeltaTable | None:
 
 def _uri(lake: Lake) -> str:
     return f"{lake.uri}/_ops/rejected_rows"
+
+
+def _rows(lake: Lake, ledger: DeltaTable) -> pl.LazyFrame:
+    """Not by `scan_delta`, which of a lake at `a b` looks for the files in `a%20b`, and takes `a=b` for a column."""
+    paths = [unquote(uri) for uri in ledger.file_uris()]
+    if not paths:
+        return pl.LazyFrame(pa.Table.from_pylist([], schema=REJECTED_ROWS))
+    return pl.scan_parquet(
+        paths, glob=False, hive_partitioning=False, storage_options=lake.store.storage_options or None
+    )
 
 
 def _literal(text: str) -> str:

@@ -51,7 +51,11 @@ often, and not again once this has passed: then it was an outage, and the run en
 _NO_BUCKET = "<Code>NoSuchBucket<"
 """By which S3 tells a bucket that is not there from an object that is not; a HEAD tells nothing."""
 
-_BUCKET_ADDRESS = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/(?!\.{1,2}(/|$))[^/%#?\\\x00-\x1f]+)*")
+_MISREAD = re.compile(r"[%\\\[\]^|\x00-\x1f\x7f]")
+_MISREAD_SHOWN = "% \\ [ ] ^ | and control characters"
+"""deltalake 1.6.6 and DuckDB read `a%20b` and `a\\b` in other folders, and deltalake panics at the others."""
+
+_BUCKET_ADDRESS = re.compile(rf"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/(?!\.{{1,2}}(/|$))(?:(?!{_MISREAD.pattern})[^/#?])+)*")
 """What obstore, deltalake and DuckDB all take for the same place: each undoes and cuts addresses in its own way."""
 
 PROBE_WRITERS, PROBE_ROUNDS = 8, 4
@@ -94,11 +98,12 @@ class Store:
         if self.is_local:
             self._root = Path(self.uri).absolute()
             self.uri = str(self._root)
-            if setting == LAKE and ("%" in self.uri or "\\" in self.uri):
+            if setting == LAKE and (misread := _MISREAD.search(self.uri)):
                 raise ConfigError(
-                    "readers of Delta tables take a path with a % or a backslash for another one",
+                    "the lake's path holds a character that Delta's libraries misread",
                     lake=self.uri,
-                    remedy=f"Set {setting} to a path without them.",
+                    found=misread[0],
+                    remedy=f"Set {setting} to a path without {_MISREAD_SHOWN}.",
                 )
             self._make_root()
             self._store: Any = LocalStore(str(self._root), mkdir=True)
@@ -106,7 +111,7 @@ class Store:
             if not _BUCKET_ADDRESS.fullmatch(self.uri):
                 raise ConfigError(
                     "the address does not name a bucket and a folder in it",
-                    remedy=f"Set {setting} to s3://bucket/prefix, without //, dots alone, %, #, ? and backslashes.",
+                    remedy=f"Set {setting} to s3://bucket/prefix without empty or dotted parts, # ? {_MISREAD_SHOWN}.",
                 )
             self._access = S3Access(env)
             self._store = self._access.bucket(self.uri)
