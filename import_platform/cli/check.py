@@ -17,6 +17,7 @@ from import_platform.core.budget import format_bytes
 from import_platform.demo.server import source_for_commands
 from import_platform.errors import ImportPlatformError, InvariantBroken
 from import_platform.io.lake import Lake
+from import_platform.io.store_probe import probe_conditional_put
 from import_platform.pipeline.check_order import check_columns
 from import_platform.pipeline.group_input import input_of
 from import_platform.pipeline.parents import LakeParents
@@ -113,7 +114,7 @@ def _lake(uri: str) -> Iterator[Line]:
         return
     yield Line("lake", "writable", store.uri)
     try:
-        store.probe_conditional_put()
+        probe_conditional_put(store)
     except ImportPlatformError as error:
         yield _failed("lake", "conditional put", error)
         return

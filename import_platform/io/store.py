@@ -1,17 +1,14 @@
 """The object store under the lake: a local folder or an S3 bucket, with the same verbs and the same guarantees.
 
-Everything the platform's correctness rests on is `put_if_absent`; `probe_conditional_put` tells a store that only
-pretends to honour it.
+Everything the platform's correctness rests on is `put_if_absent`; `store_probe` tells a store that only pretends to
+honour it.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,9 +54,6 @@ _MISREAD_SHOWN = "% \\ [ ] ^ | and control characters"
 
 _BUCKET_ADDRESS = re.compile(rf"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/(?!\.{{1,2}}(/|$))(?:(?!{_MISREAD.pattern})[^/#?])+)*")
 """What obstore, deltalake and DuckDB all take for the same place: each undoes and cuts addresses in its own way."""
-
-PROBE_WRITERS, PROBE_ROUNDS = 8, 4
-"""OpenStack Swift's S3 let more than one of eight racing creates win in 18 to 88 of 120 rounds, none one by one."""
 
 
 T = TypeVar("T")
@@ -271,32 +265,6 @@ class Store:
         """Where the object lies on this machine's disk; None on a remote store."""
         return self._root / path if self.is_local else None
 
-    def probe_conditional_put(self) -> None:
-        """Several creates of one key at once, then one more: exactly one may win, and its bytes stay.
-
-        Raises:
-            ConfigError: the store accepts more, so two writers would lose each other's commits.
-        """
-        sound = True
-        with ThreadPoolExecutor(PROBE_WRITERS, thread_name_prefix="probe") as pool:
-            for _ in range(1 if self.is_local else PROBE_ROUNDS):
-                sound = sound and self._one_create_wins(pool)
-        if not sound:
-            raise ConfigError(
-                "the object store does not honour conditional put (If-None-Match)",
-                lake=self.uri,
-                remedy="Commits would be lost; use a store that does, such as AWS S3, MinIO or Ceph.",
-            )
-
-    def _one_create_wins(self, pool: ThreadPoolExecutor) -> bool:
-        key = f"_staging/probe/{uuid.uuid4().hex}"
-        each = [f"{key} {writer}".encode() for writer in range(PROBE_WRITERS + 1)]
-        try:
-            won = [*pool.map(partial(self.put_if_absent, key), each[:-1]), self.put_if_absent(key, each[-1])]
-            return won.count(True) == 1 and self.get(key) == each[won.index(True)]
-        finally:
-            self.delete([key])
-
     def _patiently(self, path: str, request: Callable[[], T]) -> T:
         """What the request answers; it is sent again where its answer got lost, so it must bear that."""
         started = time.monotonic()
@@ -351,36 +319,6 @@ class Store:
         """Where the keys are what failed: obstore hands on no more than a text."""
         if self._access is not None and self._access.failure is not None:
             raise self._access.failure from None
-
-
-class ReadOnce:
-    """A store whose small remote objects are fetched once though they are opened twice: probed, then rewritten.
-
-    Holds up to `limit_bytes` of them; a local store is passed through, its page cache does as much.
-    """
-
-    def __init__(self, store: Store, limit_bytes: int) -> None:
-        self._store = store
-        self._room_bytes = limit_bytes
-        self._held: dict[str, pa.Buffer] = {}
-        self._lock = threading.Lock()
-
-    def open_input(self, path: str) -> pa.NativeFile:
-        if (held := self._held.get(path)) is not None:
-            return pa.BufferReader(held)
-        file = self._store.open_input(path)
-        with self._lock:
-            if isinstance(file, pa.BufferReader) and file.size() <= self._room_bytes:
-                self._room_bytes -= file.size()
-                self._held[path] = file.read_buffer()
-                file.seek(0)
-        return file
-
-    def forget(self, path: str) -> None:
-        """Frees an object that will not be opened again."""
-        with self._lock:
-            held = self._held.pop(path, None)
-            self._room_bytes += held.size if held is not None else 0
 
 
 def _entry(meta: Mapping[str, Any]) -> Entry:

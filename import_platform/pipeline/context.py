@@ -21,6 +21,7 @@ from import_platform.io.lake import Lake
 from import_platform.io.memory import MemoryWatch
 from import_platform.io.staging import Staging
 from import_platform.io.store import Store
+from import_platform.io.store_probe import probe_conditional_put
 from import_platform.own_folder import own_folder
 from import_platform.pipeline.parents import LakeParents
 from import_platform.pipeline.run_notes import RunNotes
@@ -132,7 +133,7 @@ def open_table(context: TableContext) -> OpenTable:
     log = DeltaLog(lake.store, path)
     snapshot = log.snapshot()
     if snapshot is None and not lake.store.is_local:
-        lake.store.probe_conditional_put()  # a store that loses commits is refused before it holds the first one
+        probe_conditional_put(lake.store)  # a store that loses commits is refused before it holds the first one
     stored = stored_identity(snapshot)
     declared = context.declared
     if stored is not None and declared.partition is None:

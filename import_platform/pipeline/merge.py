@@ -28,7 +28,8 @@ from import_platform.io.encoding import Encodings
 from import_platform.io.key_filter import KeyFilters
 from import_platform.io.memory import MemoryWatch, trim
 from import_platform.io.parquet import ROW_GROUP_BYTES, LeafWriter, WrittenFile, conform, read_batches
-from import_platform.io.store import REQUESTS, ReadOnce, Store
+from import_platform.io.read_once import ReadOnce
+from import_platform.io.store import REQUESTS, Store
 from import_platform.pipeline.counting import assigned
 from import_platform.pipeline.growth import Growth, Layout
 from import_platform.pipeline.incoming import Incoming, Placing, Rows

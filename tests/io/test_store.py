@@ -7,12 +7,11 @@ import pytest
 
 from import_platform.errors import ConfigError, StoreUnavailable
 from import_platform.io.store import UPLOAD_PART_BYTES, Store
+from import_platform.io.store_probe import probe_conditional_put
 from tests.ports import held_port
 from tests.s3_server import (
     ACCESS,
     new_bucket,
-    server_that_ignores_conditions,
-    server_that_loses_races,
 )
 
 
@@ -121,30 +120,6 @@ def test_a_full_disk_is_a_retryable_error(tmp_path):
         raise OSError(28, "No space left on device")
 
 
-def test_a_sound_store_passes_the_probe_and_keeps_nothing_of_it(store):
-    store.probe_conditional_put()
-    assert list(store.entries("_staging")) == []
-
-
-def test_a_store_that_ignores_if_none_match_is_found_out():
-    with server_that_ignores_conditions() as environ:
-        store = Store("s3://bucket/lake", env=environ)
-        assert store.put_if_absent("a", b"1")
-        assert store.put_if_absent("a", b"2"), "this is how commits get lost"
-        with pytest.raises(ConfigError, match="conditional put") as error:
-            store.probe_conditional_put()
-    assert error.value.exit_code == 2
-
-
-def test_a_store_that_only_loses_racing_creates_is_found_out_too():
-    with server_that_loses_races() as environ:
-        store = Store("s3://bucket/lake", env=environ)
-        assert store.put_if_absent("a", b"1")
-        assert not store.put_if_absent("a", b"2"), "one after the other it looks sound"
-        with pytest.raises(ConfigError, match="conditional put"):
-            store.probe_conditional_put()
-
-
 @pytest.mark.parametrize(
     "request_of",
     [
@@ -155,7 +130,7 @@ def test_a_store_that_only_loses_racing_creates_is_found_out_too():
         lambda store: store.folders(""),
         lambda store: store.delete(["a"]),
         lambda store: store.open_input("a"),
-        lambda store: store.probe_conditional_put(),
+        probe_conditional_put,
     ],
     ids=["get", "put", "create", "entries", "folders", "delete", "open", "probe"],
 )

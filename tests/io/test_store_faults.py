@@ -4,6 +4,7 @@ import pytest
 
 from import_platform.errors import ConfigError, StoreUnavailable
 from import_platform.io.store import UPLOAD_PART_BYTES, Store
+from import_platform.io.store_probe import probe_conditional_put
 from tests.fault_proxy import Fault, fault_proxy
 from tests.s3_server import new_bucket
 
@@ -132,7 +133,7 @@ def test_a_sound_store_is_not_refused_because_of_its_network(faulty, fault):
     store, proxy = faulty
     for method in ("PUT", "GET", "POST"):
         proxy.add(fault, method, times=2)
-    store.probe_conditional_put()
+    probe_conditional_put(store)
     assert list(store.entries("_staging")) == []
 
 
