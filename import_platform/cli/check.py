@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from import_platform.core.budget import format_bytes
 from import_platform.demo.server import source_for_commands
 from import_platform.errors import ImportPlatformError, InvariantBroken
 from import_platform.io.lake import Lake
+from import_platform.io.store import LAKE
 from import_platform.io.store_probe import probe_conditional_put
 from import_platform.pipeline.check_order import check_columns
 from import_platform.pipeline.group_input import input_of
@@ -29,15 +31,20 @@ from import_platform.resources.snapshots import save_snapshot
 from import_platform.sources.live import live_check
 from import_platform.sources.protocol import ReadsLake
 
+LOST_ON_POLARS = re.compile(r'[ "#<=>?`{}]|[^\x00-\x7f]')
+"""In a lake's address. Polars 2.1 looks for files under the escaped path, and takes `a=b` in it for a column."""
+
 
 @dataclass(frozen=True)
 class Line:
-    """One result. `subject` is a source, a table or the part of the platform; `exit_code` 0 means it works."""
+    """One result. `subject` is a source, a table or the part of the platform; `exit_code` 0 means it works, and
+    `is_warning` that somebody may be surprised all the same."""
 
     subject: str
     check: str
     result: str
     exit_code: int = 0
+    is_warning: bool = False
 
     @property
     def is_ok(self) -> bool:
@@ -113,6 +120,12 @@ def _lake(uri: str) -> Iterator[Line]:
         yield _failed("lake", "writable", error)
         return
     yield Line("lake", "writable", store.uri)
+    if lost := LOST_ON_POLARS.search(store.uri):
+        sentence = (
+            f"Polars finds no rows at a path with {lost[0]!r}; query, DuckDB and deltalake do. "
+            f"If you need it, move the lake and set {LAKE}."
+        )
+        yield Line("lake", "readers", sentence, is_warning=True)
     try:
         probe_conditional_put(store)
     except ImportPlatformError as error:
@@ -199,6 +212,8 @@ def _print(screen: Terminal, lines: list[Line]) -> None:
     table = grid("", "what", "check", "result", left=frozenset({"what", "check", "result"}))
     for line in lines:
         mark = Text("ok", style="green") if line.is_ok else Text("failed", style="red")
+        if line.is_warning:
+            mark = Text("warning", style="yellow")
         table.add_row(mark, Text(line.subject), Text(line.check), Text(line.result, style="" if line.is_ok else "red"))
     screen.out.print(table)
     failed = sum(not line.is_ok for line in lines)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from import_platform.cli.app import app
+from import_platform.cli.check import LOST_ON_POLARS
 from import_platform.errors import ConfigError
 from import_platform.io.lake import Lake
 from tests.dagster_project import empty_home, project
@@ -47,6 +50,25 @@ def test_check_passes_a_sound_one(project, clean, monkeypatch):
     with s3_server() as environ:
         code, lines = check(project, monkeypatch, new_bucket(environ), environ)
     assert (code, lines["conditional put"]["result"]) == (0, "honoured")
+
+
+def test_check_warns_of_a_path_where_polars_finds_nothing(project, monkeypatch, tmp_path):
+    code, lines = check(project, monkeypatch, str(tmp_path / "My Projects"), {})
+    assert (code, lines["readers"]["ok"], lines["readers"]["is_warning"]) == (0, True, True)
+    assert lines["readers"]["result"].startswith("Polars finds no rows at a path with ' '")
+    assert "readers" not in check(project, monkeypatch, str(tmp_path / "plain"), {})[1]
+
+
+def test_the_paths_warned_of_are_those_where_polars_finds_nothing(tmp_path):
+    table = SyncedTable(Lake(str(tmp_path / "a")), ListSource(rows(range(3))))
+    table.sync()
+    for sign in """ "#<>?`{}=üŁ!$&'()*+,-.:;@_~""":
+        copy = shutil.copytree(tmp_path / "a", tmp_path / f"a{sign}b")
+        try:
+            is_found = pl.read_delta(str(copy / "s" / "t")).height == 3
+        except (OSError, pl.exceptions.PolarsError):
+            is_found = False
+        assert is_found == (LOST_ON_POLARS.search(f"a{sign}b") is None), sign
 
 
 def test_a_table_s_first_sync_is_refused_before_anything_is_read(clean):
