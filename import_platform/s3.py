@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from import_platform.errors import ConfigError, ImportPlatformError, StoreUnavailable
@@ -23,6 +24,9 @@ from import_platform.errors import ConfigError, ImportPlatformError, StoreUnavai
 HELD = timedelta(minutes=6)
 """obstore asks again for keys that have five minutes left: once a minute. botocore renews those that have ten left, so
 what is held is good."""
+
+NO_BUCKET = "<Code>NoSuchBucket<"
+"""By which S3 tells a bucket that is not there from an object that is not; a HEAD tells nothing."""
 
 REMEDY = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE; log in again where the profile asks for it."
 _PASSED_ON = ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "AWS_SKIP_SIGNATURE")
@@ -88,15 +92,20 @@ class S3Access:
         return {**self.settings, **found, **({"AWS_SESSION_TOKEN": keys.token} if keys.token else {})}
 
     def bucket(self, uri: str) -> S3Store:
-        """obstore's client of `s3://bucket/prefix`, which asks for keys again while it is used."""
+        """obstore's client of `s3://bucket/prefix`, which asks for keys again while it is used.
+
+        Raises ConfigError: this is no such address."""
         config = {name.lower(): value for name, value in self.settings.items() if name != "AWS_ALLOW_HTTP"}
         is_signed = self.settings.get("AWS_SKIP_SIGNATURE", "").lower() not in ("true", "1")
-        return S3Store.from_url(
-            uri,
-            config=cast("Any", config),
-            client_options={"allow_http": True},
-            credential_provider=cast("Any", self._for_obstore) if is_signed else None,
-        )
+        try:
+            return S3Store.from_url(
+                uri,
+                config=cast("Any", config),
+                client_options={"allow_http": True},
+                credential_provider=cast("Any", self._for_obstore) if is_signed else None,
+            )
+        except (BaseError, ValueError):
+            raise ConfigError("the address names no bucket of S3", remedy="Write s3://bucket/prefix.") from None
 
     def _for_obstore(self) -> dict[str, Any]:
         keys = self.keys()

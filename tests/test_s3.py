@@ -19,7 +19,7 @@ from random import Random
 import duckdb
 import pytest
 
-from import_platform.errors import ConfigError, SourceUnavailable, StoreUnavailable
+from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable, StoreUnavailable
 from import_platform.io.duckdb_lake import CLOSED
 from import_platform.io.store import Store
 from import_platform.resources.dbt_plugin import Plugin
@@ -333,3 +333,19 @@ def secret(connection):
     [(text,)] = connection.execute("SELECT secret_string FROM duckdb_secrets()").fetchall()
     assert text.count("key_id=KEY") == 1
     return text
+
+
+@pytest.mark.parametrize(
+    "address", ["s3:///a/*.csv", "s3://me:hushed@b b/*.csv", "s3://[b/*.csv", "s3://b:99999/*.csv"]
+)
+def test_an_address_without_a_bucket_is_a_sentence(address):
+    with pytest.raises(ConfigError, match="names no bucket of S3") as error:
+        place_of(address, env={})
+    assert "hushed" not in str(error.value)
+
+
+def test_files_in_a_bucket_that_does_not_exist_are_their_owner_s_matter():
+    with s3_server() as environ, pytest.raises(SourceRejected, match="the bucket does not exist") as error:
+        place_of("s3://no-such-bucket-here/a/*.csv", env=environ).found()
+    assert not error.value.retryable
+    assert "no-such-bucket-here" in str(error.value)

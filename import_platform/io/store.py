@@ -23,7 +23,7 @@ from obstore.store import LocalStore
 
 from import_platform.errors import ConfigError, StoreUnavailable
 from import_platform.io.store_streams import Reader, Writer
-from import_platform.s3 import S3Access
+from import_platform.s3 import NO_BUCKET, S3Access
 
 UPLOAD_PART_BYTES = 8 << 20
 UPLOAD_PARTS = 2
@@ -44,9 +44,6 @@ TRIES = 4
 PATIENCE_SECONDS = 60.0
 """The client repeats requests by itself for up to three minutes, but not those whose answer broke off. They are sent so
 often, and not again once this has passed: then it was an outage, and the run ends with a sentence."""
-
-_NO_BUCKET = "<Code>NoSuchBucket<"
-"""By which S3 tells a bucket that is not there from an object that is not; a HEAD tells nothing."""
 
 _MISREAD = re.compile(r"[%\\\[\]^|\x00-\x1f\x7f]")
 _MISREAD_SHOWN = "% \\ [ ] ^ | and control characters"
@@ -143,7 +140,7 @@ class Store:
             try:
                 return bytes(obstore.get(self._store, path).bytes())
             except FileNotFoundError as error:
-                if _NO_BUCKET in str(error):
+                if NO_BUCKET in str(error):
                     raise
                 return None
 
@@ -274,7 +271,7 @@ class Store:
                     return request()
                 except GenericError as error:  # refusals are errors of other kinds
                     is_over = not left or time.monotonic() - started > PATIENCE_SECONDS
-                    if self.is_local or is_over or _NO_BUCKET in str(error):
+                    if self.is_local or is_over or NO_BUCKET in str(error):
                         raise
             time.sleep(0.1 * (TRIES - left))
         raise AssertionError("the last try returns or raises")
@@ -293,7 +290,7 @@ class Store:
             ) from error
         except (BaseError, OSError) as error:
             self._raise_for_keys()
-            if _NO_BUCKET in str(error):
+            if NO_BUCKET in str(error):
                 raise ConfigError(
                     "the bucket does not exist",
                     **{self._kind: self.uri},

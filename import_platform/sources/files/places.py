@@ -16,7 +16,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable, StoreUnavailable
-from import_platform.s3 import S3Access
+from import_platform.s3 import NO_BUCKET, S3Access
 
 READ_BYTES = 1 << 20
 
@@ -129,6 +129,10 @@ class _Bucket:
             ) from None
         except (BaseError, OSError) as error:  # OSError: what a reader raises whose store does not answer any more
             self._raise_for_keys()
+            if NO_BUCKET in str(error):
+                raise SourceRejected(
+                    "the bucket does not exist", bucket=self._bucket, remedy="Correct pattern and the endpoint."
+                ) from None
             raise SourceUnavailable(
                 "the bucket did not answer", path=path, said=type(error).__name__, remedy="Run the sync again."
             ) from None
