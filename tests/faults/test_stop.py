@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +19,61 @@ from tests.conftest import Database
 
 TABLES = ("t0", "t1", "t2", "t3")
 ROWS = 300_000
-STOP_SECONDS = 10
-SLOW = """
-import sys, time
+MONTHS = 12
+HELD = """
+import math, sys, threading, time
+from contextlib import contextmanager
 from pathlib import Path
 from import_platform.cli import main
 from import_platform.io.parquet import LeafWriter
+from import_platform.jobs import launch
+from import_platform.pipeline import stopping
 from import_platform.sources.postgres import PostgresSource
 
-reading, writing = float(sys.argv.pop(1)), float(sys.argv.pop(1))
-read, write = PostgresSource.read, LeafWriter.write
+at = sys.argv.pop(1)
+read, write, stop_on_signals = PostgresSource.read, LeafWriter.write, launch.stop_on_signals
+stopping.GRACE_SECONDS = 0.0
+stops, lock = [], threading.Lock()
 
-def slowly_read(self, request):
-    for page in read(self, request):
-        time.sleep(reading)
+@contextmanager
+def noted(*args):
+    with stop_on_signals(*args) as stop:
+        stops.append(stop)
+        yield stop
+
+def is_asked():
+    return any(stop() for stop in stops)
+
+def hold(name):
+    Path(f"held-{name}").touch()
+    until = time.monotonic() + 300
+    while not is_asked() and time.monotonic() < until:
+        time.sleep(0.02)
+
+def count(what):
+    with lock, open("late", "a") as file:
+        file.write(what + chr(10))
+
+def held_read(self, request):
+    for number, page in enumerate(read(self, request)):
+        if number == 2:
+            hold(request.table.name)
+        elif is_asked():
+            count(request.table.name)
         yield page
 
-def slowly_write(self, *args, **kwargs):
-    Path("writing").touch()
-    time.sleep(writing)
+def held_write(self, *args, **kwargs):
+    if is_asked():
+        count("write")
+    else:
+        hold("write")
     return write(self, *args, **kwargs)
 
-PostgresSource.read, LeafWriter.write = slowly_read, slowly_write
+launch.stop_on_signals = noted
+if at == "reading":
+    PostgresSource.read = held_read
+if at == "writing":
+    LeafWriter.write = held_write
 main()
 """
 
@@ -70,8 +103,9 @@ def shop(postgres: Database, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, *, reading: float = 0.0, writing: float = 0.0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SLOW, str(reading), str(writing), "--json", "sync", "shop", "--parallel", "3"]
+def start(folder: Path, held_at: str = "") -> subprocess.Popen[str]:
+    """The command; held where it reads its third pages, or writes, until it is asked to stop."""
+    command = [sys.executable, "-c", HELD, held_at, "--json", "sync", "shop", "--parallel", "3"]
     environ = {
         **os.environ,
         "SHOP_DSN": (folder / "dsn").read_text(),
@@ -86,24 +120,16 @@ def start(folder: Path, *, reading: float = 0.0, writing: float = 0.0) -> subpro
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environ, cwd=folder)
 
 
-def wait_until(process: subprocess.Popen[str], folder: Path, seen: Callable[[], bool]) -> None:
-    until = time.monotonic() + 90
-    while not seen():
+def wait_until_held(process: subprocess.Popen[str], folder: Path, count: int) -> None:
+    until = time.monotonic() + 300
+    while len(list(folder.glob("held-*"))) < count:
         assert process.poll() is None, (folder / "stderr").read_text()[-2000:]
         assert time.monotonic() < until
         time.sleep(0.05)
 
 
-def two_tables_are_read(folder: Path) -> bool:
-    return sum(any(folder.glob(f"lake/_staging/shop/{name}/attempts/*/0*.json")) for name in TABLES) >= 2
-
-
-def one_is_written(folder: Path) -> bool:
-    return (folder / "writing").exists()
-
-
 def reports_of(process: subprocess.Popen[str]) -> dict[str, dict[str, Any]]:
-    out, _ = process.communicate(timeout=150)
+    out, _ = process.communicate(timeout=600)
     return {report["table"].removeprefix("shop/"): report for report in map(json.loads, out.splitlines())}
 
 
@@ -115,25 +141,25 @@ def assert_whole(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize(
-    ("under_way", "slow"), [(two_tables_are_read, {"reading": 0.4}), (one_is_written, {"writing": 0.1})]
-)
-def test_tables_side_by_side_checkpoint_and_exit_within_ten_seconds(
-    shop: Path, number: int, under_way: Callable[[Path], bool], slow: dict[str, float]
+@pytest.mark.parametrize(("held_at", "count"), [("reading", 3), ("writing", 1)])
+def test_tables_side_by_side_checkpoint_what_is_under_way_and_begin_nothing_more(
+    shop: Path, number: int, held_at: str, count: int
 ) -> None:
-    process = start(shop, **slow)
-    wait_until(process, shop, lambda: under_way(shop))
-    asked = time.monotonic()
+    process = start(shop, held_at)
+    wait_until_held(process, shop, count)
     process.send_signal(number)
     first = reports_of(process)
-    assert time.monotonic() - asked < STOP_SECONDS
     assert process.returncode == 130
-    stopped = [name for name, report in first.items() if report["status"] == "checkpointed"]
-    assert len(stopped) >= 2, first
+    begun = {name: report for name, report in first.items() if report["rows_read"]}
+    assert len(begun) >= count, first
+    assert {report["status"] for report in begun.values()} == {"checkpointed"}, first
+    late = Counter((shop / "late").read_text().split() if (shop / "late").exists() else [])
+    assert late.pop("write", 0) <= 2 * MONTHS, "the batch under way, of each of two workers, is written to its leaves"
+    assert set(late.values()) <= {1}, "the page under way was the last"
     again = start(shop)
     second = reports_of(again)
     assert again.returncode == 0, [report["error"] for report in second.values()]
-    for name in stopped:
+    for name, report in begun.items():
         assert second[name]["resumed"]
-        assert first[name]["rows_read"] + second[name]["rows_read"] == ROWS
+        assert report["rows_read"] + second[name]["rows_read"] == ROWS
     assert_whole(shop)
