@@ -260,6 +260,10 @@ class Cutter:
         return -1
 
 
+_BEFORE_BYTES = 256
+"""Of white space between two records, and the end tag before it. With more they are not called regular."""
+
+
 class _Regular:
     """Records that follow each other with nothing but white space between, by their tag as it is written here."""
 
@@ -269,7 +273,6 @@ class _Regular:
         self._end = b"</" + begin[1:] + b">"
         self._first = re.compile(rb"\s*+(?=<" + name + rb"[\s>])")
         self._begins = re.compile(b"<" + name + rb"[\s/>]")
-        self._next = re.compile(b"</" + name + rb">\s*<" + name + rb"[\s>]")
 
     def learn(self, begin: bytes) -> None:
         if begin != self._begin:
@@ -287,8 +290,9 @@ class _Regular:
         if found < 0:
             return None
         end = found + len(self._end)
-        count = len(self._begins.findall(held, begin, end))
-        return (begin, end, count) if len(self._next.findall(held, begin, end)) == count - 1 else None
+        begins = [one.start() for one in self._begins.finditer(held, begin, end)]
+        is_regular = all(held[max(at - _BEFORE_BYTES, 0) : at].rstrip().endswith(self._end) for at in begins[1:])
+        return (begin, end, len(begins)) if is_regular else None
 
 
 def _has_special(data: bytes) -> bool:

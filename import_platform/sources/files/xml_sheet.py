@@ -1,7 +1,8 @@
 """Columns of XML records by one XSLT sheet for all tables of a file: values reach Arrow without Python objects.
 
 The sheet writes every value followed by marks, which are characters for private use. Data in which such a mark stands
-itself, and elements that hold elements where text is asked for, are told apart; they are taken value by value instead.
+itself, and elements that hold elements where text is asked for (they get a mark of their own), are told apart; they are
+taken value by value instead.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from lxml import etree
 from import_platform.sources.files.piece import Numbers
 from import_platform.sources.files.xml_paths import ValuePath, local
 
-_TABLE, _RECORD, _COLUMN, _VALUE, _ATTRIBUTE = "\ue5a1\ue5a2\ue5a3\ue5a4\ue5a5"
-_MARKS = re.compile(b"\xee\x96[\xa1-\xa5]")
-_MARK_REFERENCES = re.compile(rb"&#(?:0*58785|0*58786|0*58787|0*58788|0*58789|[xX]0*[eE]5[aA][1-5]);")
+_TABLE, _RECORD, _COLUMN, _VALUE, _ATTRIBUTE, _NESTED = "\ue5a1\ue5a2\ue5a3\ue5a4\ue5a5\ue5a6"
+_MARKS = re.compile(b"\xee\x96[\xa1-\xa6]")
+_MARK_REFERENCES = re.compile(rb"&#(?:0*5878[5-9]|0*58790|[xX]0*[eE]5[aA][1-6]);")
 _MARK_BYTES = 3
 _XSLT = "http://www.w3.org/1999/XSL/Transform"
 
@@ -67,7 +68,6 @@ class Sheet:
         self._record = self._name(record)
         body = self._columns(self._shared)
         parts = [self._each(body)] if self._shared else []
-        guards = [self._guard((), path) for path in self._shared]
         for table in wanted:
             own = [path for path in table.paths if not (table.is_child and path.from_record)]
             rows = self._columns(own) if own else _text(_COLUMN)
@@ -75,23 +75,19 @@ class Sheet:
                 first = _text(_COLUMN) * max(len(own), 1) if table.stands_for_record else ""
                 rows = f'{first}<xsl:for-each select="{self._path(table.steps)}">{rows}</xsl:for-each>{_text(_RECORD)}'
             parts.append(self._each(rows))
-            guards += [self._guard(table.steps if table.is_child else (), path) for path in own]
         said = "".join(f" xmlns:{prefix}={quoteattr(uri)}" for uri, prefix in self._spaces.items())
         style = (
             f'<xsl:stylesheet version="1.0" xmlns:xsl="{_XSLT}"{said}><xsl:output method="text" encoding="UTF-8"/>'
             f'<xsl:template match="/">{_text(_TABLE).join(parts)}</xsl:template></xsl:stylesheet>'
         )
         self._sheet = etree.XSLT(etree.fromstring(style))
-        self._spaces = {uri: prefix for uri, prefix in self._spaces.items() if uri}
-        spaces = {prefix: uri for uri, prefix in self._spaces.items()}
-        guard = " or ".join(f"({one})" for one in guards if one) or "false()"
-        self._nested = etree.XPath(f"boolean({guard})", namespaces=spaces or None)
 
     def text(self, root: Any, data: bytes) -> bytes | None:
         """What the sheet writes of a tree; None where its values are to be taken one by one."""
-        if _MARKS.search(data) is not None or _MARK_REFERENCES.search(data) is not None or self._nested(root):
+        if _MARKS.search(data) is not None or _MARK_REFERENCES.search(data) is not None:
             return None
-        return bytes(self._sheet(root))
+        text = bytes(self._sheet(root))
+        return None if _NESTED.encode() in text else text
 
     def tables(self, texts: Sequence[bytes], counts: Sequence[int]) -> list[Taken]:
         """Of what `text` gave for some trees, each of so many records."""
@@ -101,9 +97,9 @@ class Sheet:
         shared: dict[ValuePath, pa.Array] = {}
         many: dict[ValuePath, dict[int, int]] = {}
         if self._shared:
-            raw, _ = _strings(joined.pop(0), len(self._shared), is_child=False)
-            for path, array in zip(self._shared, raw, strict=True):
-                shared[path], many[path] = _finished(array, path)
+            raw, _ = _raw(joined.pop(0), len(self._shared), is_child=False)
+            for path, column in zip(self._shared, raw.columns(self._shared), strict=True):
+                shared[path], many[path] = column
         return [self._table(table, text, total, shared, many) for table, text in zip(self._wanted, joined, strict=True)]
 
     def _table(
@@ -115,9 +111,9 @@ class Sheet:
         shared_many: dict[ValuePath, dict[int, int]],
     ) -> Taken:
         own = [path for path in table.paths if not (table.is_child and path.from_record)]
-        raw, counts = _strings(text, max(len(own), 1), is_child=table.is_child)
+        raw, counts = _raw(text, max(len(own), 1), is_child=table.is_child)
         records = np.repeat(np.arange(total), counts) if counts is not None else np.arange(total)
-        values = iter(raw)
+        values = raw.columns(own)
         columns, many = [], dict[int, tuple[str, int]]()
         for path in table.paths:
             if table.is_child and path.from_record:
@@ -125,7 +121,7 @@ class Sheet:
                 found = shared_many[_plain(path)]
                 several = {int(row): found[int(records[row])] for row in np.flatnonzero(np.isin(records, list(found)))}
             else:
-                column, several = _finished(next(values), path)
+                column, several = next(values)
             columns.append(column)
             for row, count in several.items():
                 many.setdefault(row, (path.name, count))
@@ -138,7 +134,7 @@ class Sheet:
         return "".join(self._column(path) for path in paths)
 
     def _column(self, path: ValuePath) -> str:
-        value = f'<xsl:value-of select="."/>{_text(_VALUE)}'
+        value = f'<xsl:value-of select="."/><xsl:if test="*">{_text(_NESTED)}</xsl:if>{_text(_VALUE)}'
         select = self._path(path.steps)
         if path.attribute is not None and path.is_list:
             inner = f'<xsl:for-each select="@{self._name(path.attribute)}"><xsl:value-of select="."/>'
@@ -146,12 +142,8 @@ class Sheet:
         elif path.attribute is not None:
             name = f"@{self._name(path.attribute)}"
             select = f"{select}/{name}" if path.steps else name
+            value = f'<xsl:value-of select="."/>{_text(_VALUE)}'
         return f'<xsl:for-each select="{select}">{value}</xsl:for-each>{_text(_COLUMN)}'
-
-    def _guard(self, rows: tuple[str, ...], path: ValuePath) -> str:
-        if path.attribute is not None:
-            return ""
-        return "/".join(["/*", self._record, *(self._name(step) for step in (*rows, *path.steps)), "*"])
 
     def _path(self, steps: Sequence[str]) -> str:
         return "/".join(self._name(step) for step in steps) or "."
@@ -172,8 +164,35 @@ def _text(mark: str) -> str:
     return f"<xsl:text>{mark}</xsl:text>"
 
 
-def _strings(data: bytes, width: int, *, is_child: bool) -> tuple[list[pa.Array], Numbers | None]:
-    """The raw values column by column, and the number of rows per record."""
+@dataclass(frozen=True)
+class _Raw:
+    """Values of a table, row by row of `width` columns. All of them are looked at together: calls for each of the many
+    columns of a small task cost more than their values."""
+
+    values: pa.Array
+    width: int
+
+    def columns(self, paths: Sequence[ValuePath]) -> Iterator[tuple[pa.Array, dict[int, int]]]:
+        """Columns without marks, and the rows at which there are several values and how many."""
+        bare = pc.binary_slice(self.values.cast(pa.binary()), 0, -_MARK_BYTES).view(pa.string())
+        lengths = np.diff(np.frombuffer(self.values.buffers()[1], np.int32)[: len(self.values) + 1])
+        again = pc.match_substring(bare, _VALUE)
+        is_several = pc.any(again).as_py()
+        for i, path in enumerate(paths):
+            if path.is_list:
+                yield _listed(self._column(self.values, i), path), {}
+                continue
+            is_value = lengths[i :: self.width] > (0 if path.attribute is not None else _MARK_BYTES)
+            column = _masked(self._column(bare, i), is_value)
+            rows = pc.indices_nonzero(self._column(again, i)).to_pylist() if is_several else []
+            yield column, {row: self.values[row * self.width + i].as_py().count(_VALUE) for row in rows}
+
+    def _column(self, array: pa.Array, place: int) -> pa.Array:
+        return array if self.width == 1 else array.take(pa.array(np.arange(place, len(array), self.width)))
+
+
+def _raw(data: bytes, width: int, *, is_child: bool) -> tuple[_Raw, Numbers | None]:
+    """The raw values, and the number of rows per record."""
     counts = None
     if is_child:
         per_record = pc.split_pattern(_one(data), _RECORD).values
@@ -181,10 +200,7 @@ def _strings(data: bytes, width: int, *, is_child: bool) -> tuple[list[pa.Array]
         counts = (found // width).astype(np.int64)
         data = data.replace(_RECORD.encode(), b"")
     values = pc.split_pattern(_one(data), _COLUMN).values
-    rows = (len(values) - 1) // width
-    if width == 1:
-        return [values.slice(0, rows)], counts
-    return [values.take(pa.array(np.arange(i, rows * width, width))) for i in range(width)], counts
+    return _Raw(values.slice(0, (len(values) - 1) // width * width), width), counts
 
 
 def _one(data: bytes) -> pa.Array:
@@ -192,30 +208,12 @@ def _one(data: bytes) -> pa.Array:
     return pa.StringArray.from_buffers(1, offsets, pa.py_buffer(data))
 
 
-def _finished(raw: pa.Array, path: ValuePath) -> tuple[pa.Array, dict[int, int]]:
-    """A column without its marks, and the rows at which there are several values."""
-    if path.is_list:
-        return _listed(raw, path), {}
-    lengths = pc.binary_length(raw).to_numpy(zero_copy_only=False)
-    values = pc.binary_slice(raw.cast(pa.binary()), 0, -_MARK_BYTES).view(pa.string())
-    is_value = lengths > (0 if path.attribute is not None else _MARK_BYTES)
-    if not is_value.all():
-        values = _masked(values, is_value)
-    again = pc.fill_null(pc.match_substring(values, _VALUE), False)
-    many = {}
-    if pc.any(again).as_py():
-        for row in pc.indices_nonzero(again).to_pylist():
-            many[row] = raw[row].as_py().count(_VALUE)
-    return values, many
-
-
 def _masked(values: pa.Array, is_value: npt.NDArray[np.bool_]) -> pa.Array:
-    offsets = values.offset
-    if offsets:
-        return pc.if_else(pa.array(is_value), values, pa.scalar(None, pa.string()))
+    if is_value.all():
+        return values
     validity = pa.py_buffer(np.packbits(is_value, bitorder="little"))
     _, places, data = values.buffers()
-    return pa.StringArray.from_buffers(len(values), places, data, validity)
+    return pa.StringArray.from_buffers(len(values), places, data, validity, offset=values.offset)
 
 
 def _listed(raw: pa.Array, path: ValuePath) -> pa.Array:

@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from import_platform.sources.files.xml_shred import Shredder, Stretch
 
 VERSION = 2
 SEGMENT_BYTES = 16 << 20
-"""Of XML; its rows are held until they are written."""
+"""Of XML; the rows of two segments are held, one that is written and one that is gathered."""
 STALE_SECONDS = 7 * 86_400.0
 """As long as a killed sync may be gone on with."""
 STALLED_SECONDS = 60.0
@@ -176,7 +177,7 @@ class _Filling:
         self.spool.end(damage)
 
     def _shredded(self) -> Generator[Piece, None, str | None]:
-        """What damage the file has."""
+        """What damage the file has. Rows are written beside the shredding, one segment at a time and in order."""
         self.spool.begin(self.about)
         room = _room(self.spool)
         before = self.spool.state()
@@ -184,16 +185,22 @@ class _Filling:
         shredder = Shredder(self.group, row_bytes_max=self.reading.row_bytes_max, done=done[0])
         waiting: list[Stretch] = []
         damage = None
-        try:
-            for stretch in shredder.stretches(utf8(self.reading.part.open())):
-                waiting.append(stretch)
-                shredded_bytes += stretch.size_bytes
-                if sum(one.size_bytes for one in waiting) >= SEGMENT_BYTES:
-                    self.spool.put(self.group, waiting, room_bytes=room)
-                    waiting = []
-                yield _idle(self.reading, shredded_bytes)
-        except FileDamaged as error:
-            damage = str(error)
+        with ThreadPoolExecutor(1, thread_name_prefix="xml-spool") as writer:
+            writing: Future[None] | None = None
+            try:
+                for stretch in shredder.stretches(utf8(self.reading.part.open())):
+                    waiting.append(stretch)
+                    shredded_bytes += stretch.size_bytes
+                    if sum(one.size_bytes for one in waiting) >= SEGMENT_BYTES:
+                        if writing is not None:
+                            writing.result()
+                        writing = writer.submit(self.spool.put, self.group, waiting, room_bytes=room)
+                        waiting = []
+                    yield _idle(self.reading, shredded_bytes)
+            except FileDamaged as error:
+                damage = str(error)
+            if writing is not None:
+                writing.result()
         if waiting:
             self.spool.put(self.group, waiting, room_bytes=room)
         return damage
