@@ -23,11 +23,6 @@ class Worked:
     process: str = ""
     killed: bool = False
 
-    @property
-    def excess_bytes(self) -> int:
-        """Beyond what it had been granted; negative for one that kept inside."""
-        return self.held_bytes - self.granted_bytes
-
 
 def blamed(worked: Sequence[Worked]) -> Worked | None:
     """The table that grew furthest beyond its grant; None when nothing was worked on.

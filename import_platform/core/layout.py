@@ -28,7 +28,6 @@ from import_platform.core.leaf import (
     parent,
     sort_key,
     split_children,
-    summarised,
     validate,
 )
 
@@ -57,6 +56,5 @@ __all__ = [
     "range_expr",
     "sort_key",
     "split_children",
-    "summarised",
     "validate",
 ]

@@ -152,21 +152,6 @@ def sort_key(leaf: str) -> tuple[str, int, int, str]:
     return ("~" if base == NULL else base), 0, 0, bits_of(leaf)
 
 
-def summarised(bases: Collection[str], partition: PartitionSpec, *, limit: int) -> list[str]:
-    """The bases in order; while they are more than `limit`, those of the finest level give way to their parents.
-
-    What is left covers every base and is prefix-free where the bases are. More than `limit` remain only as roots.
-    """
-    kept = set(bases)
-    while len(kept) > limit:
-        depths = {base: len(ancestors(base, partition)) for base in kept}
-        deepest = max(depths.values())
-        if deepest == 0:
-            break
-        kept = {(parent_base(base, partition) or base) if depths[base] == deepest else base for base in kept}
-    return sorted(kept, key=sort_key)
-
-
 def split_children(leaf: str, partition: PartitionSpec, *, finest: Granularity = Granularity.HOUR) -> Level | None:
     """The level one split down; None past the last hash bit. `finest` ends the levels of time: DAY for date columns."""
     base, bits = base_of(leaf), bits_of(leaf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -53,6 +54,11 @@ class SyncReport:
     seconds: float = 0.0
     resumed: bool = False
     error: str | None = None
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Adds to the fields of these names."""
+        for name, count in counts.items():
+            setattr(self, name, getattr(self, name) + count)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: Dagster stores no member of an enumeration as metadata."""

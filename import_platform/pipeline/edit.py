@@ -153,11 +153,5 @@ class Edit:
 
 
 def _count(merged: Merged, report: SyncReport) -> None:
-    plan = merged.plan
-    report.rows_updated += plan.updated_rows
-    report.rows_inserted += merged.incoming_rows - plan.updated_rows
-    report.rows_deleted += plan.removed_rows - plan.updated_rows
-    report.bytes_written += sum(file.size_bytes for file in merged.adds)
-    report.files_added += len(merged.adds)
-    report.files_removed += len(plan.removes)
+    report.add(merged.counts)
     report.partitions_touched += len({file.leaf for file in merged.adds})

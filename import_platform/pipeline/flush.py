@@ -313,12 +313,7 @@ class Flush:
 
     def _count(self, before: Snapshot | None, merged: Merged) -> None:
         report, plan = self._report, merged.plan
-        report.rows_updated += plan.updated_rows
-        report.rows_inserted += merged.incoming_rows - plan.updated_rows
-        report.rows_deleted += plan.removed_rows - plan.updated_rows
-        report.bytes_written += sum(file.size_bytes for file in merged.adds)
-        report.files_added += len(merged.adds)
-        report.files_removed += len(plan.removes)
+        report.add(merged.counts)
         report.files_considered += plan.considered_files
         report.files_probed += plan.probed_files
         report.filter_bytes += plan.filter_bytes

@@ -18,7 +18,6 @@ from import_platform.core.layout import (
     parent,
     sort_key,
     split_children,
-    summarised,
     validate,
 )
 from import_platform.core.table import Granularity, HashPartition, NumberPartition, PartitionSpec, TimePartition
@@ -240,10 +239,3 @@ def test_leaves_sort_by_their_rows() -> None:
     numbers = ["n1000_-3", "n1000_0.h0", "n1000_0.h1", "n100_15", "n1000_2", "n1000_10", "null"]
     assert sorted(sorted(numbers), key=sort_key) == numbers
     assert sorted(["null", "2025-02", "2025-01-13", "2024"], key=sort_key) == ["2024", "2025-01-13", "2025-02", "null"]
-
-
-def test_too_many_keys_give_way_to_their_finest_common_ancestors() -> None:
-    days = [f"2025-{month:02}-{day:02}" for month in (1, 2) for day in range(1, 29)] + ["2024-12", "null"]
-    assert summarised(days, TIME, limit=100) == sorted(days, key=sort_key)
-    assert summarised(days, TIME, limit=10) == ["2024-12", "2025-01", "2025-02", "null"]
-    assert summarised(days, TIME, limit=1) == ["2024", "2025", "null"]
