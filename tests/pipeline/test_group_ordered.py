@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
@@ -153,26 +152,36 @@ def test_spans_hold_every_row_group_once_in_order():
 def test_a_killed_command_goes_on_where_it_was(tmp_path):
     rows = [(f"n{i // 40:07d}", i % 40, 0.5) for i in range(400_000)]
     pattern = write_files(tmp_path / "in", rows, files=4, row_group=5_000)
-    command = [sys.executable, "-c", _SMALL_SPANS, "group", pattern, "--by", "name", "--order-by", "at",
-               "--out", str(tmp_path / "out"), "--json"]  # fmt: skip
+    words = ["group", pattern, "--by", "name", "--order-by", "at", "--out", str(tmp_path / "out"), "--json"]
     environment = {**os.environ, "IMPORT_PLATFORM_MEMORY": "512MiB", "DAGSTER_HOME": str(tmp_path / "home")}
-    first = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    done = tmp_path / "out" / "_done"
-    deadline = time.monotonic() + 60
-    while (not done.exists() or len(list(done.iterdir())) < 5) and time.monotonic() < deadline:
-        time.sleep(0.002)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    kept = len(list(done.iterdir()))
-    assert 5 <= kept < 80
-    second = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script, *words]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+
+    assert run(_KILLED + _SMALL_SPANS).returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "out" / "_done").iterdir())) == 5
+    second = run(_SMALL_SPANS)
     told = json.loads(second.stdout)
-    assert told["spans_resumed"] >= kept
+    assert told["spans_resumed"] == 5
     assert told["rows"] < 400_000
     assert read(tmp_path / "out") == right(rows)
     assert (tmp_path / "out" / MANIFEST).exists()
 
 
+_KILLED = """
+import os, signal, threading
+from import_platform.io.store import Store
+put, done, one_at_a_time = Store.put, [], threading.Lock()
+def killed(self, path, *rest, **options):
+    with one_at_a_time:
+        put(self, path, *rest, **options)
+        if path.startswith("_done/"):
+            done.append(path)
+        if len(done) == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+Store.put = killed
+"""
 _SMALL_SPANS = """
 import functools, sys
 import import_platform.cli.group as command
