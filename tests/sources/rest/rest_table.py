@@ -9,6 +9,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from import_platform.pipeline.context import TableContext
 from import_platform.pipeline.sync import sync_table
 from import_platform.sources.registry import open_source
 from tests.pipeline.synced_table import PAGE_BY_PAGE, ROOMY
+from tests.sources.rest.api_server import ApiServer, Asked
 
 ROOT = Path(__file__).parents[3]
 
@@ -91,6 +94,36 @@ class RestTable:
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
+
+    def staged_rows(self) -> int:
+        staging = self.staging()
+        return sum(chunk.rows for attempt in staging.attempts() for chunk in staging.checkpoints(attempt.id))
+
+    def kill_at_request(self, server: ApiServer, number: int, *, staged_rows: int = 0) -> int:
+        """The sync in a process of its own, killed when so many rows are staged and its `number`th request waits for an
+        answer that never comes; how many requests it had sent, which are more where it sends several at once."""
+        over = threading.Event()
+
+        def hold(asked: Asked) -> None:
+            if len(server.asked) >= number:
+                over.wait()
+
+        server.asked.clear()
+        server.refuse = hold
+        child = self.start()
+        try:
+            until = time.monotonic() + 300
+            while len(server.asked) < number or self.staged_rows() < staged_rows:
+                assert child.poll() is None, child.communicate()
+                assert time.monotonic() < until, (len(server.asked), self.staged_rows())
+                time.sleep(0.02)
+        finally:
+            child.kill()
+            child.communicate()
+            server.refuse = None
+            asked = len(server.asked)
+            over.set()
+        return asked
 
 
 def main() -> None:

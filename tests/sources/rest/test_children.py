@@ -206,15 +206,8 @@ def test_a_killed_pass_over_parents_goes_on_and_ends_with_every_child_once(
         shop.lines[n] = [shop.line(n, 1), shop.line(n, 5)]
         shop.touch(n)
     table.sync(table="invoices")
-    server.latency_seconds = 0.03
-    server.asked.clear()
-    child = table.start()
-    wanted = random.Random(seed).randint(15, 50)
-    while len(server.asked) < wanted and child.poll() is None:
-        time.sleep(0.005)
-    child.kill()
-    child.communicate()
-    table.sync()
+    assert table.kill_at_request(server, random.Random(seed).randint(15, 50), staged_rows=1) < 60
+    assert table.sync().resumed
     assert lines_in_lake(table) == expected(shop)
 
 
