@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -20,6 +18,7 @@ from import_platform.core.publication import PublishMode, ToPostgres
 from import_platform.core.table import SyncMode
 from import_platform.errors import ConfigError, Interrupted, TargetRejected, TargetUnavailable
 from import_platform.io.lake import Lake
+from import_platform.io.postgres_target import TargetTransaction
 from import_platform.pipeline.lake_changes import LakeChanges
 from import_platform.pipeline.maintain import compact_leaf
 from import_platform.pipeline.publish import Publishing, grouped, publish_group
@@ -237,35 +236,45 @@ def test_a_stop_leaves_the_target_as_it_was(published, postgres):
     assert postgres.rows("select text from t where id = 1") == [("x1",)]
 
 
-def test_readers_see_all_of_the_old_or_all_of_the_new_and_never_wait(synced, postgres):
+def test_readers_see_all_of_the_old_or_all_of_the_new_and_never_wait(synced, postgres, monkeypatch):
+    """They read behind every statement of the publishing transaction."""
     table = synced(rows(range(20_000), text="0-"), mode=SyncMode.FULL_REFRESH)
     table.sync()
     to = ToPostgres("WAREHOUSE", mode=PublishMode.SWAP)
     publish(table, postgres, to)
-    seen, slowest, done = set(), [0.0], threading.Event()
+    changes = []
 
-    def read():
-        with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-            while not done.is_set():
-                began = time.monotonic()
-                seen.update(connection.execute("select left(text, 1), count(*) from t group by 1").fetchall())
-                slowest[0] = max(slowest[0], time.monotonic() - began)
+    def then_read(call):
+        def called(self, *args, **options):
+            result = call(self, *args, **options)
+            changes.append((call.__name__, contents(reader)))
+            return result
 
-    with psycopg.connect(postgres.dsn) as old:
+        return called
+
+    for name in ("execute", "copy", "commit"):
+        monkeypatch.setattr(TargetTransaction, name, then_read(getattr(TargetTransaction, name)))
+    with psycopg.connect(postgres.dsn) as old, psycopg.connect(postgres.dsn, autocommit=True) as reader:
         old.execute("set transaction isolation level repeatable read")
         old.execute("select 1")
-        reader = threading.Thread(target=read)
-        reader.start()
-        try:
-            for turn in (1, 2):
-                table.sync(rows(range(20_000), text=f"{turn}-"))
-                publish(table, postgres, to)
-        finally:
-            done.set()
-            reader.join()
-        assert old.execute("select left(text, 1), count(*) from t group by 1").fetchall() == [("0", 20_000)]
-    assert seen <= {("0", 20_000), ("1", 20_000), ("2", 20_000)}
-    assert len(seen) >= 2
+        reader.execute("set lock_timeout = '10s'")  # whoever has to wait for a lock fails
+        for turn in (1, 2):
+            table.sync(rows(range(20_000), text=f"{turn}-"))
+            changes.clear()
+            publish(table, postgres, to)
+            assert {"execute", "copy"} <= {name for name, _ in changes}
+            *during, after = changes
+            assert [seen for _, seen in during] == [whole(turn - 1)] * len(during)
+            assert after == ("commit", whole(turn))
+        assert contents(old) == whole(0)
+
+
+def contents(connection):
+    return connection.execute("select left(text, 1), count(*) from t group by 1").fetchall()
+
+
+def whole(turn):
+    return [(str(turn), 20_000)]
 
 
 PUBLISH = """
@@ -278,7 +287,7 @@ from import_platform.pipeline.publish import Publishing, publish_group
 import os, time
 def record(self, published):
     print("rows are there", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 PublishedTable.record = record
 publish_group(Publishing(Lake(sys.argv[1]), "s", MemoryBudget(GIB, 200 * MIB)), [("t", ToPostgres("W"))], os.environ["W"])
 """
