@@ -1,7 +1,6 @@
 import hashlib
 import itertools
 import random
-import threading
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ from import_platform.errors import ImportPlatformError, StoreUnavailable
 from import_platform.pipeline import repartition as repartition_module
 from import_platform.pipeline.repartition import plan_repartition, predicted_peak_bytes, read_record, repartition
 from import_platform.pipeline.split import plan_split
-from tests.pipeline.lake_table import in_lake, split
+from tests.pipeline.lake_table import commits_after, in_lake, split
 from tests.pipeline.synced_table import ROOMY, replaced, rows
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -188,25 +187,18 @@ def test_64_leaves_over_the_limit_converge_beside_a_busy_sync_and_no_row_is_lost
     table.sync()
     limit_bytes = largest(table) * 9 // 10
     assert len(table.leaves()) == 64
-    ended, synced_times = threading.Event(), []
+    synced_days = []
 
-    def keep_syncing():
-        for day in itertools.count(1):
-            changed = [day * 37 % 6400, day * 101 % 6400, 6400 + day]
-            table.sync(replaced(table.source.rows, rows(changed, day=day, text="y")))
-            synced_times.append(day)
-            if ended.is_set():
-                return
+    def sync():
+        day = len(synced_days) + 1
+        changed = [day * 37 % 6400, day * 101 % 6400, 6400 + day]
+        table.sync(replaced(table.source.rows, rows(changed, day=day, text="y")))
+        synced_days.append(day)
 
-    syncing = threading.Thread(target=keep_syncing)
-    syncing.start()
-    try:
-        run(table, limit_bytes=limit_bytes)
-    finally:
-        ended.set()
-        syncing.join()
+    rivals = (sync if commit % 8 == 0 else lambda: None for commit in itertools.count())
+    repartition(commits_after(in_lake(table), rivals), limit_bytes=limit_bytes, budget=ROOMY)
     assert not {f"n100_{index}" for index in range(64)} & set(table.leaves())
-    assert len(synced_times) >= 3
+    assert len(synced_days) >= 3
     assert table.matches()
     run(table, limit_bytes=limit_bytes)
     assert run(table, limit_bytes=limit_bytes).status is Status.UNCHANGED

@@ -154,21 +154,32 @@ def test_whoever_reads_during_splits_and_merges_back_sees_every_row_once(synced)
     """Others delete the table and copy it back, and whoever asks in between finds none, or half of it."""
     table = synced(rows(range(1000)))
     table.sync()
-    ended, seen = threading.Event(), []
+    ended, read_once_more, seen = threading.Event(), threading.Event(), []
 
     def read():
         while not ended.is_set():
             frame = table.raw_frame()
             seen.append((frame.height, frame["id"].n_unique()))
+            read_once_more.set()
+
+    def go_on_when_read():
+        """Two reads, as the first may have begun before the last commit."""
+        for _ in range(2):
+            read_once_more.clear()
+            while not read_once_more.wait(0.1):
+                assert not reading.done(), reading.exception()
 
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read)
-        for _ in range(4):
-            split(table, "2025-01", limit_bytes=2000)
-            coarsen(in_lake(table), "2025-01", budget=ROOMY)
-        ended.set()
+        try:
+            for _ in range(4):
+                split(table, "2025-01", limit_bytes=2000)
+                go_on_when_read()
+                coarsen(in_lake(table), "2025-01", budget=ROOMY)
+                go_on_when_read()
+        finally:
+            ended.set()
         reading.result()
-    assert len(seen) >= 3
     assert set(seen) == {(1000, 1000)}
 
 
