@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,6 +213,17 @@ def test_what_is_marked_slow_as_a_whole_exists() -> None:
 def test_no_module_is_named_after_nothing() -> None:
     vague = {"util", "utils", "helper", "helpers", "common", "misc", "base", "shared"}
     assert [str(path) for path in MODULES if vague & set(path.relative_to(PACKAGE).with_suffix("").parts)] == []
+
+
+def test_the_law_and_the_tree_on_the_page_are_those_of_the_package() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
+    layers = [layer for layer in contract["layers"] if layer != "defs"]  # declarations, which import nothing
+    assert " -> ".join(layers) in text.partition("## The law")[2].partition("## ")[0]
+    tree = text.partition("## The tree")[2].partition("## ")[0]
+    places = {path.name for path in PACKAGE.iterdir() if not path.name.startswith("__")}
+    entries = re.findall(r"^  (\S+(?: \S+/)*)", tree, re.MULTILINE)
+    assert {name.rstrip("/") for entry in entries for name in entry.split()} == places
 
 
 def test_decisions_are_numbered_in_order_and_a_replaced_one_says_by_which() -> None:
