@@ -258,7 +258,7 @@ class DeltaLog:
     def _read(self, request: Callable[[], T]) -> T:
         """What deltalake answers; asked again where an answer of a remote store broke off, which deltalake does not do.
 
-        Raises TableNotFoundError, and StoreUnavailable where it was an outage.
+        Raises TableNotFoundError, ConfigError where the bucket is missing, and StoreUnavailable where it was an outage.
         """
         started = time.monotonic()
         for left in range(TRIES - 1, -1, -1):
@@ -267,6 +267,7 @@ class DeltaLog:
             except TableNotFoundError:
                 raise
             except (DeltaError, OSError) as error:  # OSError: what deltalake raises where the store does not answer
+                self._store.refuse_missing_bucket(error)
                 if self._store.is_local or not left or time.monotonic() - started > PATIENCE_SECONDS:
                     raise StoreUnavailable(
                         "the table's log cannot be read",

@@ -61,6 +61,7 @@ def record_rejected(
         try:
             return _append(lake, source, table, attempt, chunks)
         except (CommitFailedError, DeltaError, OSError) as error:
+            lake.store.refuse_missing_bucket(error)
             if round_ == TRIES:
                 raise _unwritten(lake) from error
             time.sleep(random.uniform(0, BACKOFF_SECONDS * 2 ** min(round_, 5)))
@@ -104,7 +105,7 @@ def _append(
 
 def rejected_batches(lake: Lake, source: str, table: str | None, *, rows: int = 4096) -> Iterator[pa.RecordBatch]:
     """The ledger's rows of a table, or of all tables of a source, in batches of REJECTED_ROWS' columns."""
-    ledger = _ledger(lake)
+    ledger = _readable(lake)
     if ledger is None:
         return
     wanted = _rows(lake, ledger).filter(pl.col("source") == source)
@@ -116,7 +117,7 @@ def rejected_batches(lake: Lake, source: str, table: str | None, *, rows: int = 
 
 def latest_rejected(lake: Lake, source: str | None, table: str | None, *, limit: int) -> pl.DataFrame:
     """The newest rejected rows, newest first, at most `limit`; of all sources where none is named."""
-    ledger = _ledger(lake)
+    ledger = _readable(lake)
     if ledger is None:
         return pl.DataFrame(pa.Table.from_pylist([], schema=REJECTED_ROWS))
     found = _rows(lake, ledger)
@@ -128,7 +129,7 @@ def latest_rejected(lake: Lake, source: str | None, table: str | None, *, limit:
 
 def count_rejected(lake: Lake, source: str | None, table: str | None) -> int:
     """How many rows the ledger holds."""
-    ledger = _ledger(lake)
+    ledger = _readable(lake)
     if ledger is None:
         return 0
     found = _rows(lake, ledger)
@@ -143,7 +144,7 @@ def forget_rejected(lake: Lake, source: str, table: str, ids: Sequence[RejectedI
     Raises:
         StoreUnavailable: the ledger could not be written; the rows are replayed once more the next time.
     """
-    ledger = _ledger(lake)
+    ledger = _readable(lake)
     if ledger is None:
         return
     for start in range(0, len(ids), FORGET_AT_ONCE):
@@ -162,6 +163,16 @@ def _ledger(lake: Lake) -> DeltaTable | None:
     if not DeltaTable.is_deltatable(_uri(lake), storage_options=options):
         return None
     return DeltaTable(_uri(lake), storage_options=options)
+
+
+def _readable(lake: Lake) -> DeltaTable | None:
+    try:
+        return _ledger(lake)
+    except (DeltaError, OSError) as error:
+        lake.store.refuse_missing_bucket(error)
+        raise StoreUnavailable(
+            "the ledger of rejected rows cannot be read", ledger=_uri(lake), remedy="Check the lake; then try again."
+        ) from error
 
 
 def _uri(lake: Lake) -> str:

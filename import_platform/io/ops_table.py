@@ -124,6 +124,7 @@ class OpsTable:
             try:
                 return change(self._open() or self._created())
             except (CommitFailedError, DeltaError, OSError) as error:
+                self._store.refuse_missing_bucket(error)
                 reason = error
                 time.sleep(random.uniform(0, BACKOFF_SECONDS * 2 ** min(round_, 5)))
         raise StoreUnavailable(
@@ -139,6 +140,7 @@ class OpsTable:
             known = DeltaTable.is_deltatable(self.uri, storage_options=options)
             return DeltaTable(self.uri, storage_options=options) if known else None
         except (DeltaError, OSError) as error:
+            self._store.refuse_missing_bucket(error)
             raise StoreUnavailable(
                 "a table of the ledger cannot be read", ledger=self.uri, remedy="Check the lake; then try again."
             ) from error

@@ -290,12 +290,7 @@ class Store:
             ) from error
         except (BaseError, OSError) as error:
             self._raise_for_keys()
-            if NO_BUCKET in str(error):
-                raise ConfigError(
-                    "the bucket does not exist",
-                    **{self._kind: self.uri},
-                    remedy=f"Create it, or correct {self._setting} and the endpoint.",
-                ) from error
+            self.refuse_missing_bucket(error)
             if "Permission denied" in str(error):
                 raise ConfigError(
                     f"the {self._kind} cannot be written",
@@ -310,6 +305,15 @@ class Store:
                 path=path,
                 reason=reason,
                 remedy="Check that it is reachable; the next run goes on.",
+            ) from error
+
+    def refuse_missing_bucket(self, error: BaseException) -> None:
+        """Raises ConfigError where this error of obstore, deltalake or Polars says that there is no such bucket."""
+        if NO_BUCKET in str(error):
+            raise ConfigError(
+                "the bucket does not exist",
+                **{self._kind: self.uri},
+                remedy=f"Create it, or correct {self._setting} and the endpoint.",
             ) from error
 
     def _raise_for_keys(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
 from import_platform.core.rejected import RejectedRow
-from import_platform.errors import ConfigError
+from import_platform.errors import ConfigError, StoreUnavailable
 from import_platform.io.lake import Lake
 from import_platform.io.ledger import (
     RejectedId,
@@ -19,6 +20,7 @@ from import_platform.io.ledger import (
     rejected_batches,
 )
 from import_platform.io.query import LakeSql
+from import_platform.io.run_ledger import runs_table
 from tests.pipeline.list_source import ListSource
 from tests.pipeline.synced_table import SyncedTable, replaced, rows
 from tests.s3_server import new_bucket
@@ -89,3 +91,39 @@ def test_an_address_that_its_readers_take_for_several_places_is_refused(uri: str
         Lake(uri, env={})
     assert "\n" not in str(error.value)
     assert "secret" not in str(error.value)
+
+
+def test_a_sync_into_a_bucket_that_does_not_exist_is_refused_before_anything_is_read(
+    s3_environment: dict[str, str],
+) -> None:
+    source = ListSource(rows(range(5)))
+    with pytest.raises(ConfigError, match="the bucket does not exist"):
+        SyncedTable(Lake("s3://no-such-bucket-here/lake", env=s3_environment), source).sync()
+    assert source.reads == []
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda lake: runs_table(lake).read(["source"]),
+        lambda lake: runs_table(lake).versions(),
+        lambda lake: latest_rejected(lake, None, None, limit=1),
+        lambda lake: count_rejected(lake, None, None),
+        lambda lake: list(rejected_batches(lake, "s", None)),
+        lambda lake: record_rejected(lake, "s", "t", "a", [(1, [RejectedRow({}, "n", "does not fit", None)])]),
+    ],
+    ids=["runs", "versions", "latest", "count", "batches", "record"],
+)
+def test_a_ledger_in_a_bucket_that_does_not_exist_is_a_mistake_of_the_configuration(
+    ask: Callable[[Lake], object], s3_environment: dict[str, str]
+) -> None:
+    with pytest.raises(ConfigError, match="the bucket does not exist"):
+        ask(Lake("s3://no-such-bucket-here/lake", env=s3_environment))
+
+
+def test_a_ledger_that_does_not_answer_is_read_another_time(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    record_rejected(lake, "s", "t", "a", [(1, [RejectedRow({}, "n", "does not fit", None)])])
+    (tmp_path / "_ops/rejected_rows/_delta_log/00000000000000000000.json").write_text("{half")
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        latest_rejected(lake, None, None, limit=1)
