@@ -28,7 +28,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     DAGSTER_HOME=/opt/dagster/dagster_home \
     IMPORT_PLATFORM_DEFS=/etc/import_platform/sources \
     HOME=/scratch TMPDIR=/scratch \
-    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD=5
 # The root file system may be read-only: what is written goes to these two, which are volumes in a cluster.
 VOLUME ["/opt/dagster/dagster_home", "/scratch"]
 WORKDIR /scratch

@@ -201,6 +201,45 @@ def test_a_container_s_keys_are_found(files, monkeypatch):
         assert S3Access().storage_options()["AWS_ACCESS_KEY_ID"] == "POD"
 
 
+@contextmanager
+def instance(given: object) -> Iterator[str]:
+    """The address of an instance's metadata, which wants a token of its own in every question."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self._answer(200 if self.path == "/latest/api/token" else 404, b"whispered")
+
+        def do_GET(self) -> None:
+            role = "/latest/meta-data/iam/security-credentials/"
+            told = {role: b"lake", f"{role}lake": json.dumps(given).encode()}.get(self.path)
+            trusted = self.headers["X-aws-ec2-metadata-token"] == "whispered"
+            self._answer(401 if not trusted else 404 if told is None else 200, told or b"")
+
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_an_instance_s_keys_are_found(files, monkeypatch):
+    given = {"AccessKeyId": "NODE", "SecretAccessKey": "hushed", "Token": "t", "Expiration": "2099-01-01T00:00:00Z"}
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    with instance({"Code": "Success", "Type": "AWS-HMAC", **given}) as url:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        assert S3Access().storage_options()["AWS_ACCESS_KEY_ID"] == "NODE"
+
+
 def test_who_does_not_answer_is_asked_again_by_the_next_run(files, monkeypatch):
     monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
     with answers(500, {}) as url:

@@ -39,7 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $env "DASK_SCHEDULER_ADDRESS" .Values.executor.daskScheduler }}
 {{- end }}
 {{- with .Values.lake.region }}{{ $_ := set $env "AWS_REGION" . }}{{ end }}
-{{- with .Values.lake.endpointUrl }}{{ $_ := set $env "AWS_ENDPOINT_URL" . }}{{ end }}
+{{- with .Values.lake.endpointUrl }}{{ $_ := set $env "AWS_ENDPOINT_URL_S3" . }}{{ end }}
 {{- merge (dict) .Values.env $env | toJson }}
 {{- end }}
 

@@ -126,7 +126,8 @@ def test_the_pod_of_a_run_is_what_the_values_say(render: Render) -> None:
     assert parse_bytes(given["IMPORT_PLATFORM_MEMORY"], name="memory") == (2048 << 20) * SHARE_PERCENT // 100
     assert given["IMPORT_PLATFORM_POD_MEMORY"] == "2048Mi"
     assert given["IMPORT_PLATFORM_LAKE"] == "s3://bucket/lake"
-    assert given["AWS_ENDPOINT_URL"] == "http://store:9000"
+    assert given["AWS_ENDPOINT_URL_S3"] == "http://store:9000"
+    assert "AWS_ENDPOINT_URL" not in given  # which would lead a web identity there as well
     assert given["SHOP_REGION"] == "eu"
     assert {"secretRef": {"name": "shop"}} in made["envFrom"]
     assert pod["terminationGracePeriodSeconds"] == 240
