@@ -15,9 +15,10 @@ def own_folder(name: str, *, mode: int = 0o700) -> Path:
     """A folder of this user below the system's temporary one, made where it is missing, always the same for a name.
 
     Raises:
-        ConfigError: somebody else made what has this name: a folder he could look into, or a link to files of ours.
+        ConfigError: nothing can be written there, or somebody else made what has this name: a folder he could look
+            into, or a link to files of ours.
     """
-    path = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+    path = _temporary() / f"{name}-{os.getuid()}"
     with suppress(FileExistsError):
         path.mkdir(mode=mode)
     found = path.lstat()
@@ -29,3 +30,14 @@ def own_folder(name: str, *, mode: int = 0o700) -> Path:
         )
     path.chmod(mode)
     return path
+
+
+def _temporary() -> Path:
+    """The first of TMPDIR, /tmp and the like, and the current folder that can be written to."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        raise ConfigError(
+            "there is no temporary folder that can be written to",
+            remedy="Point TMPDIR at a folder that you may write to, such as a volume that is mounted for it.",
+        ) from None

@@ -20,6 +20,7 @@ from import_platform.errors import ImportPlatformError, InvariantBroken
 from import_platform.io.lake import Lake
 from import_platform.io.store import LAKE
 from import_platform.io.store_probe import probe_conditional_put
+from import_platform.own_folder import own_folder
 from import_platform.pipeline.check_order import check_columns
 from import_platform.pipeline.group_input import input_of
 from import_platform.pipeline.parents import LakeParents
@@ -74,6 +75,7 @@ def run(screen: Terminal, source_name: str | None) -> None:
 def _lines(settings: Settings, catalog: Catalog, *, live: bool) -> Iterator[Line]:
     yield _memory(settings)
     yield _home(settings)
+    yield _scratch()
     lake_lines = list(_lake(settings.lake_uri))
     yield from lake_lines
     lake = Lake(settings.lake_uri) if all(line.is_ok for line in lake_lines) else None
@@ -108,6 +110,14 @@ def _home(settings: Settings) -> Line:
     except ImportPlatformError as error:
         return _failed("home", "writable", error)
     return Line("home", "writable", str(settings.home))
+
+
+def _scratch() -> Line:
+    try:
+        folder = own_folder("import_platform")
+    except ImportPlatformError as error:
+        return _failed("scratch", "writable", error)
+    return Line("scratch", "writable", str(folder))
 
 
 def _lake(uri: str) -> Iterator[Line]:

@@ -126,9 +126,17 @@ def held(place: DemoPlace) -> Iterator[None]:
     """One process at a time uses the demo's server; the kernel lets go when that process ends, however it ends.
 
     Raises:
-        ConfigError: another one does, such as an open `import-platform ui`.
+        ConfigError: another one does, such as an open `import-platform ui`, or the demo's folder cannot be made.
     """
-    place.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        place.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            "the demo's folder cannot be made",
+            folder=str(place.folder),
+            reason=error.strerror,
+            remedy="Run the demo in a folder that you may write to.",
+        ) from None
     with (place.folder / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
