@@ -232,13 +232,16 @@ def list_rejected(
         str | None, typer.Argument(metavar="[SOURCE[/TABLE]]", help="One source or table; all when left out.")
     ] = None,
     limit: Annotated[int, typer.Option(metavar="ROWS", min=1, help="The newest so many.")] = 50,
+    resolved: Annotated[
+        bool, typer.Option("--all", metavar="", help="Also rows whose key, file or table was imported since.")
+    ] = False,
     json_lines: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object per row.")] = False,
 ) -> None:
-    """Show the newest rejected rows with key, column and reason."""
+    """Show the newest rejected rows that are still open, with key, column and reason."""
     with terminal(context, is_json=json_lines) as screen:
         from import_platform.cli import rejected as command
 
-        command.show(screen, selection, limit_rows=limit)
+        command.show(screen, selection, limit_rows=limit, resolved=resolved)
 
 
 @rejected.command("replay")

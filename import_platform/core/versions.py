@@ -58,13 +58,13 @@ class Versions:
         """Keys of `newest` of which `known` has a later version."""
         both = known.join(newest, on=self.keys, how="inner", nulls_equal=True, suffix="_new")
         mine = [f"{name}_new" for name in self.versions]
-        return both.filter(_later(self.versions, mine)).select(self.keys).unique()
+        return both.filter(comes_after(self.versions, mine)).select(self.keys).unique()
 
     def without(self, newest: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
         return newest.join(keys, on=self.keys, how="anti", nulls_equal=True)
 
 
-def _later(left: Sequence[str], right: Sequence[str]) -> pl.Expr:
+def comes_after(left: Sequence[str], right: Sequence[str]) -> pl.Expr:
     """Whether one version comes after the other, column by column; null comes first."""
     found = pl.lit(value=False)
     for ours, theirs in zip(reversed(left), reversed(right), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import unquote
@@ -18,6 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from import_platform.core.rejected import RejectedRow
 from import_platform.errors import StoreUnavailable
 from import_platform.io.lake import Lake
+from import_platform.io.ops_table import OpsTable
 
 REJECTED_ROWS = pa.schema(
     [
@@ -33,6 +34,22 @@ REJECTED_ROWS = pa.schema(
         ("recorded_at", pa.timestamp("us", "UTC")),
     ]
 )
+RESOLVED_REJECTS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("table", pa.string()),
+        ("attempt", pa.string()),
+        ("chunk", pa.int64()),
+        ("row_number", pa.int64()),
+        ("rejected", pa.string()),
+        ("how", pa.string()),
+        ("resolved_by", pa.string()),
+        ("resolved_at", pa.timestamp("us", "UTC")),
+    ]
+)
+"""Which rejected rows are open no more, how and by which attempt; `rejected` is the three columns before it as one."""
+
+_SAME = ("source", "table", "attempt", "chunk", "row_number")
 TRIES = 20
 BACKOFF_SECONDS = 0.05
 FORGET_AT_ONCE = 500
@@ -45,6 +62,9 @@ class RejectedId:
     attempt: str
     chunk: int
     row_number: int
+
+    def __str__(self) -> str:
+        return f"{self.attempt}/{self.chunk}/{self.row_number}"
 
 
 def record_rejected(
@@ -103,39 +123,103 @@ def _append(
         write_deltalake(_uri(lake), data, mode="append", storage_options=options, commit_properties=once)
 
 
-def rejected_batches(lake: Lake, source: str, table: str | None, *, rows: int = 4096) -> Iterator[pa.RecordBatch]:
-    """The ledger's rows of a table, or of all tables of a source, in batches of REJECTED_ROWS' columns."""
+def open_rejected(
+    lake: Lake, source: str, table: str, *, rows: int = 4096, before: datetime | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The ledger's rows of a table that nothing has resolved, in batches of REJECTED_ROWS' columns; only those that
+    were recorded `before` an instant, if given."""
     ledger = _readable(lake)
     if ledger is None:
         return
-    wanted = _rows(lake, ledger).filter(pl.col("source") == source)
-    if table is not None:
-        wanted = wanted.filter(pl.col("table") == table)
-    for frame in wanted.collect_batches(chunk_size=rows, maintain_order=True):
+    wanted = _of(_rows(lake, ledger), source, table)
+    if before is not None:
+        wanted = wanted.filter(pl.col("recorded_at") < before)
+    left = wanted.join(_resolved(lake, source, table).lazy(), on=_SAME, how="anti", maintain_order="left")
+    for frame in left.collect_batches(chunk_size=rows, maintain_order=True):
         yield from frame.select(REJECTED_ROWS.names).to_arrow().cast(REJECTED_ROWS).to_batches(max_chunksize=rows)
 
 
-def latest_rejected(lake: Lake, source: str | None, table: str | None, *, limit: int) -> pl.DataFrame:
-    """The newest rejected rows, newest first, at most `limit`; of all sources where none is named."""
+def resolve_rejected(
+    lake: Lake, source: str, table: str, ids: Mapping[RejectedId, str], *, attempt: str, since: datetime
+) -> None:
+    """Notes how rejected rows were resolved by an attempt that began at `since`; the rows stay in the ledger.
+
+    Raises:
+        StoreUnavailable: the ledger could not be written; the rows stay open.
+    """
+    if not ids:
+        return
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "source": source,
+            "table": table,
+            "attempt": each.attempt,
+            "chunk": each.chunk,
+            "row_number": each.row_number,
+            "rejected": str(each),
+            "how": how,
+            "resolved_by": attempt,
+            "resolved_at": now,
+        }
+        for each, how in ids.items()
+    ]
+    _resolutions(lake).append_new(pa.Table.from_pylist(rows, schema=RESOLVED_REJECTS), key="rejected", since=since)
+
+
+def resolved_rejected(lake: Lake, source: str, table: str) -> list[RejectedId]:
+    """The rejected rows of a table that are in the ledger and open no more."""
     ledger = _readable(lake)
     if ledger is None:
-        return pl.DataFrame(pa.Table.from_pylist([], schema=REJECTED_ROWS))
-    found = _rows(lake, ledger)
-    for column, value in (("source", source), ("table", table)):
-        found = found if value is None else found.filter(pl.col(column) == value)
+        return []
+    done = _resolved(lake, source, table)
+    held = _of(_rows(lake, ledger), source, table).select(_SAME).join(done.lazy(), on=_SAME, how="semi").collect()
+    return [RejectedId(*row) for row in held.select("attempt", "chunk", "row_number").iter_rows()]
+
+
+def latest_rejected(
+    lake: Lake, source: str | None, table: str | None, *, limit: int, resolved: bool = False
+) -> pl.DataFrame:
+    """The newest rejected rows, newest first, at most `limit`; of all sources where none is named. Those that are open,
+    or all, with `how` and `resolved_at` (null: open)."""
+    ledger = _readable(lake)
+    if ledger is None:
+        return pl.DataFrame(pa.Table.from_pylist([], schema=REJECTED_ROWS)).with_columns(
+            pl.lit(None, pl.String).alias("how"), pl.lit(None, pl.Datetime("us", "UTC")).alias("resolved_at")
+        )
+    done = _resolved(lake, source, table)
+    found = _of(_rows(lake, ledger), source, table).join(done.lazy(), on=_SAME, how="left")
+    found = found if resolved else found.filter(pl.col("resolved_at").is_null())
     newest = found.sort("recorded_at", "attempt", "chunk", "row_number", descending=True).head(limit)
     return newest.collect(engine="streaming")
 
 
-def count_rejected(lake: Lake, source: str | None, table: str | None) -> int:
-    """How many rows the ledger holds."""
+def count_rejected(lake: Lake, source: str | None, table: str | None, *, resolved: bool = False) -> int:
+    """How many rows of the ledger are open, or were resolved."""
     ledger = _readable(lake)
     if ledger is None:
         return 0
-    found = _rows(lake, ledger)
+    found = _of(_rows(lake, ledger), source, table).select(_SAME)
+    done = _resolved(lake, source, table).lazy()
+    left = found.join(done, on=_SAME, how="semi" if resolved else "anti")
+    return int(left.select(pl.len()).collect().item())
+
+
+def _of(rows: pl.LazyFrame, source: str | None, table: str | None) -> pl.LazyFrame:
     for column, value in (("source", source), ("table", table)):
-        found = found if value is None else found.filter(pl.col(column) == value)
-    return int(found.select(pl.len()).collect().item())
+        rows = rows if value is None else rows.filter(pl.col(column) == value)
+    return rows
+
+
+def _resolutions(lake: Lake) -> OpsTable:
+    return OpsTable(lake, "resolved_rejects", RESOLVED_REJECTS, time_column="resolved_at")
+
+
+def _resolved(lake: Lake, source: str | None, table: str | None) -> pl.DataFrame:
+    """Once per rejected row, the first time it was resolved. Memory: about 100 bytes per rejected row ever resolved."""
+    read = _resolutions(lake).read([*_SAME, "how", "resolved_at"])
+    found = _of(pl.DataFrame(read).lazy(), source, table).collect()
+    return found.sort("resolved_at").unique(_SAME, keep="first")
 
 
 def forget_rejected(lake: Lake, source: str, table: str, ids: Sequence[RejectedId]) -> None:

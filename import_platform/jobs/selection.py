@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +9,7 @@ from typing import Protocol
 import dagster as dg
 
 from import_platform.core.table import DeclaredTable
+from import_platform.core.wording import nearest
 from import_platform.errors import ConfigError
 from import_platform.resources.platform import SourceConfig
 from import_platform.resources.snapshots import Snapshot
@@ -87,6 +87,5 @@ def known_table(source: DeclaredSource, table: str) -> str:
     names = [known.name for known in source.known_tables()]
     if table in names or source.lacks_discovery:
         return table
-    close = difflib.get_close_matches(table, names, n=3, cutoff=0.5)
-    hint = f"Did you mean {', '.join(close)}?" if close else f"Its tables: {', '.join(names[:20])}."
+    hint = nearest(table, names, none="Its tables")
     raise ConfigError("the source declares no such table", table=f"{source.name}/{table}"[:200], remedy=hint)

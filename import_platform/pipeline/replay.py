@@ -23,7 +23,7 @@ from import_platform.core.report import Status, SyncReport
 from import_platform.core.table import SyncMode
 from import_platform.errors import ConfigError
 from import_platform.io.delta import Snapshot
-from import_platform.io.ledger import RejectedId, forget_rejected, rejected_batches
+from import_platform.io.ledger import RejectedId, forget_rejected, open_rejected, resolved_rejected
 from import_platform.io.memory import MemoryWatch
 from import_platform.io.parquet import conform, read_batches
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
@@ -38,8 +38,8 @@ from import_platform.pipeline.replay_versions import VersionedReplay
 def replay_rejected(context: TableContext) -> SyncReport:
     """Puts the rejected rows of a table that fit its columns now into the lake, in one commit, and forgets them.
 
-    A row that the lake has already, or in a newer version, is forgotten only. `rows_read` counts the rows of the
-    ledger, `rows_rejected` those that stay there. The cursor does not move.
+    A row that the lake has already, or in a newer version, is forgotten only, and so is one that a sync resolved (see
+    `settle`). `rows_read` counts the rows that were open, `rows_rejected` those that stay. The cursor does not move.
 
     Raises:
         ConfigError: the table is not in the lake, or it has no key and is swapped whole, so that its next full refresh
@@ -109,7 +109,9 @@ def _replay_versions(table: OpenTable, snapshot: Snapshot, report: SyncReport, w
 
 
 def _conclude(table: OpenTable, report: SyncReport, done: list[RejectedId], put: int) -> None:
-    forget_rejected(table.context.lake, table.spec.source, table.spec.name, done)
+    lake, source, name = table.context.lake, table.spec.source, table.spec.name
+    done = [*done, *resolved_rejected(lake, source, name)]
+    forget_rejected(lake, source, name, done)
     report.status = Status.DONE if done else Status.UNCHANGED
     note = f"{put} rejected rows replayed, {len(done) - put} superseded, {report.rows_rejected} still do not fit"
     table.context.observer.note(table.id, note)
@@ -164,7 +166,7 @@ def _put(table: OpenTable, edit: Edit, rows: pa.RecordBatch) -> None:
 
 
 def _read(table: OpenTable, schema: pa.Schema) -> Iterator[tuple[list[RejectedId], pa.RecordBatch, pa.Array]]:
-    for batch in rejected_batches(table.context.lake, table.spec.source, table.spec.name):
+    for batch in open_rejected(table.context.lake, table.spec.source, table.spec.name):
         found = batch.to_pylist()
         ids = [RejectedId(row["attempt"], row["chunk"], row["row_number"]) for row in found]
         texts = [None if row["row"] is None else json.loads(row["row"]) for row in found]

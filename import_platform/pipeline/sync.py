@@ -38,6 +38,7 @@ from import_platform.pipeline.keys import ROW_BYTES
 from import_platform.pipeline.replace_range import range_files
 from import_platform.pipeline.run_on_table import run_on_table
 from import_platform.pipeline.sampled import as_staged, grown
+from import_platform.pipeline.settle import settle_rejected
 from import_platform.pipeline.stopping import stoppable
 from import_platform.pipeline.turns import Turns
 from import_platform.pipeline.versioned import by_number
@@ -206,19 +207,26 @@ class _Sync:
         if extract.ended and attempt.open_ended:
             attempt, tail = self._ended(attempt, done, state)
         if extract.ended and self._same(attempt, pending, state):
-            self.table.staging.discard(attempt.id)
-            self._end(done)
+            self._end_unchanged(attempt, done)
             return
         if extract.ended and hand_over(self.table, attempt, pending, self.report):
             return
         if extract.ended:
             self._flush(attempt, pending, complete=True, tail=tuple(tail))
+            settle_rejected(self.table, attempt, done)
             self.table.staging.discard(attempt.id)
             self._end(done)
             return
         if self._in_parts and not context.stop():
             self._flush_whole(attempt, pending)
         self._stop_at_checkpoint()
+
+    def _end_unchanged(self, attempt: Attempt, done: Sequence[Checkpoint]) -> None:
+        """What a full refresh set apart this time stands in the ledger from the last time."""
+        if not any(checkpoint.rejected_rows for checkpoint in done):
+            settle_rejected(self.table, attempt, done)
+        self.table.staging.discard(attempt.id)
+        self._end(done)
 
     def _end(self, done: Sequence[Checkpoint]) -> None:
         """Rows that earlier runs of the same pass set apart count too."""
@@ -304,6 +312,8 @@ class _Sync:
             if found is None and fresh and open_ and (attempt.kind, attempt.key) == (self.kind, self.key):
                 found = attempt
             else:
+                if is_finished(attempt, state):  # killed between its commit and its end
+                    settle_rejected(self.table, attempt, resumable(staging.checkpoints(attempt.id)))
                 staging.discard(attempt.id)
         if found is None:
             return None, []
