@@ -19,8 +19,13 @@ from import_platform.errors import ConfigError, Interrupted
 from import_platform.io.lake import Lake
 from import_platform.jobs.launch import Order, launch_backfill, launch_sync
 from import_platform.jobs.repartition_launch import launch_maintenance, tables_to_maintain
+from import_platform.jobs.selection import known_table
+from import_platform.pipeline.feeding import check_were_read
 from import_platform.resources.memory import memory_budget
 from import_platform.resources.project import read_settings
+
+FILES = "files"
+"""The kind of a source whose tables can be read again file by file."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ def backfill(
     if only_missing:
         _enrich(screen, table)
         return
+    if files:
+        _check_files(table, files)
 
     def launch(observer: Observer) -> list[SyncReport]:
         if files:
@@ -83,6 +90,23 @@ def backfill(
 
     with source_for_commands(selection=[table]):
         _launch(screen, table, launch)
+
+
+def _check_files(table: str, files: Sequence[str]) -> None:
+    """What is only misspelt is no fault of the table: no run is recorded, and no incident opened.
+
+    Raises ConfigError: the table is unknown, is not made of files or not in the lake, or has read no such file.
+    """
+    name, _, wanted = table.partition("/")
+    source = load_sources().source(name)
+    known_table(source, wanted)
+    if source.connection.kind != FILES:
+        raise ConfigError(
+            "only tables of files have files to be read again",
+            table=table[:200],
+            remedy="Read partitions again: --partition KEY.",
+        )
+    check_were_read(Lake(read_settings().lake_uri), name, wanted, files)
 
 
 def _enrich(screen: Terminal, table: str) -> None:

@@ -75,14 +75,22 @@ class Again:
 def plan_again(found: Sequence[FeedFile], manifest: Sequence[FeedFile], patterns: Sequence[str]) -> Again:
     """Of the files in `manifest`, which have been read, those whose names match a pattern or are one."""
     now = {file.path: (file.size_bytes, file.tag) for file in found}
-    matched = {p: {f.path for f in manifest if f.path == p or fnmatchcase(f.path, p)} for p in patterns}
-    asked = [file for file in manifest if any(file.path in paths for paths in matched.values())]
+    asked = [file for file in manifest if any(_fits(file, pattern) for pattern in patterns)]
     same = [file for file in asked if now.get(file.path) == (file.size_bytes, file.tag)]
     return Again(
         tuple(replace(file, again=True) for file in same),
         tuple(file for file in asked if file not in same),
-        tuple(pattern for pattern, paths in matched.items() if not paths),
+        unread(manifest, patterns),
     )
+
+
+def unread(manifest: Sequence[FeedFile], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The patterns that fit none of the files that have been read."""
+    return tuple(pattern for pattern in patterns if not any(_fits(file, pattern) for file in manifest))
+
+
+def _fits(file: FeedFile, pattern: str) -> bool:
+    return file.path == pattern or fnmatchcase(file.path, pattern)
 
 
 def feed_files(values: Sequence[Mapping[str, Any]]) -> tuple[FeedFile, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-_IRREGULAR = {"leaf": "leaves", "entry": "entries", "query": "queries", "key": "keys", "answer": "answers"}
+_IRREGULAR = {"leaf": "leaves", "entry": "entries", "query": "queries"}
 _TYPES = {
     "string": "text",
     "large_string": "text",

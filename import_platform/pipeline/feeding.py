@@ -7,16 +7,19 @@ have read different files.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from import_platform.core.feed import FeedFile, FeedPlan, plan_again, plan_feed
+from import_platform.core.feed import FeedFile, FeedPlan, plan_again, plan_feed, unread
 from import_platform.core.releases import Listing, Release, has_read, next_listing, release_of
 from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState
 from import_platform.core.table import SyncMode
+from import_platform.core.wording import close_names
 from import_platform.errors import ConfigError, ImportPlatformError
+from import_platform.io.delta import DeltaLog
+from import_platform.io.lake import Lake
 from import_platform.io.releases import FeedReleases, show_release
+from import_platform.io.staging import Staging
 from import_platform.pipeline.context import OpenTable
 from import_platform.sources.protocol import ReadsFeed, UsesScratch
 
@@ -51,18 +54,45 @@ def files_again(table: OpenTable, state: TableState, patterns: Sequence[str]) ->
         remedy = f"Read all of them: import-platform sync {table.id} --full-refresh."
         raise ConfigError("this table does not follow which files it has read", table=table.id, remedy=remedy)
     plan = plan_again(source.files(spec.info), state.files, patterns)
-    for pattern in plan.unknown:
-        close = difflib.get_close_matches(pattern, [file.path for file in state.files], n=3)
-        known = close or [file.path for file in state.files[:5]]
-        remedy = f"Give a file's name as _file has it, or a pattern of names; new files come with a sync of {table.id}."
-        asked = pattern.partition("?")[0] if "://" in pattern else pattern  # a query may hold a signature
-        raise ConfigError("no file of this name was read", table=table.id, file=asked, read=known, remedy=remedy)
+    if plan.unknown:
+        raise _unread(table.id, plan.unknown[0], state.files)
     if plan.changed:
         said = (
             f"{len(plan.changed)} of the files changed or went away since they were read, and are left to the next sync"
         )
         table.context.observer.note(table.id, said)
     return FeedPlan(plan.files, state.files, int(state.cursor or 0))
+
+
+def check_were_read(lake: Lake, source: str, table: str, patterns: Sequence[str]) -> None:
+    """Asks the lake alone, before anything is started.
+
+    Raises:
+        ConfigError: the table is not in the lake, or a pattern fits none of the files that it has read.
+    """
+    snapshot = DeltaLog(lake.store, lake.table_path(source, table)).snapshot()
+    name = f"{source}/{table}"
+    if snapshot is None:
+        raise ConfigError("the lake has no such table", table=name, remedy=f"Import it: import-platform sync {name}")
+    files = Staging(lake.store, lake.staging_path(source, table)).state(snapshot.transaction).files
+    for pattern in unread(files, patterns):
+        raise _unread(name, pattern, files)
+
+
+def _unread(table: str, pattern: str, files: Sequence[FeedFile]) -> ConfigError:
+    paths = [file.path for file in files]
+    by_name = {path.rpartition("/")[2]: path for path in paths}
+    close = close_names(pattern, paths) or [by_name[name] for name in close_names(_last(pattern), by_name)]
+    read = f"Did you mean {', '.join(close)}?" if close else f"It has read {', '.join(paths[:5])}." if paths else ""
+    remedy = "Give a file's name as _file has it, or a pattern of names; new files come with a sync"
+    asked = pattern.partition("?")[0] if "://" in pattern else pattern  # a query may hold a signature
+    return ConfigError(
+        "no file of this name was read", table=table, file=asked, remedy=f"{read} {remedy} of {table}.".lstrip()
+    )
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 _PARTITION = "Read partitions again: --partition KEY."

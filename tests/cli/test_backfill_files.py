@@ -44,6 +44,22 @@ def test_a_named_file_brings_lost_rows_back_and_no_deleted_one(project, tmp_path
     assert json.loads(told.stdout.splitlines()[0])["ids"] == [1, 3]
 
 
+def test_a_misspelt_file_is_the_users_mistake_and_no_incident(project, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "orders-1.csv").write_text("id,op\n1,\n")
+    project.declare(FEED.format(folder=tmp_path / "in"), "feed")
+    asked = ("backfill", "feed/orders", "--file", "orders-11.csv")
+    assert "the lake has no such table" in invoke(*asked).stderr
+    launch_sync(["feed"], sources=project.sources())
+    ended = invoke(*asked)
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert f"Did you mean {tmp_path}/in/orders-1.csv?" in ended.stderr
+    assert "no file of this name was read (table 'feed/orders', file 'orders-11.csv')" in ended.stderr
+    assert "no incidents" in invoke("incidents", "list").output
+    assert invoke("backfill", "feed/ordrs", "--file", "a").exit_code == 2
+    assert "only tables of files" in invoke("backfill", "shop/orders", "--file", "a").stderr
+
+
 def test_files_are_of_one_table_and_asked_for_alone(project):
     assert invoke("backfill", "shop/orders", "--file", "a", "--partition", "2025-01").exit_code == 2
     assert invoke("backfill", "shop", "--file", "a").exit_code == 2
