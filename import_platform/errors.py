@@ -42,11 +42,17 @@ class ImportPlatformError(Exception):
     def __str__(self) -> str:
         facts = ", ".join(f"{name} {value!r}" for name, value in self.facts.items())
         sentence = f"{self.message} ({facts})" if facts else self.message
-        return f"{sentence}. {self.remedy}" if self.remedy else sentence
+        return f"{ended(sentence)} {self.remedy}" if self.remedy else sentence
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments do not survive the default pickling that multiprocess executors rely on.
         return (_rebuild, (type(self), self.message, self.remedy, dict(self.facts)))
+
+
+def ended(sentence: str) -> str:
+    """The sentence with one sign at its end, so that another may follow; several of its own become one."""
+    bare = sentence.rstrip().rstrip(".")
+    return bare if bare.endswith(("!", "?")) else f"{bare}."
 
 
 def _rebuild(kind: type[ImportPlatformError], message: str, remedy: str, facts: dict[str, Any]) -> ImportPlatformError:

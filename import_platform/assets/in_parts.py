@@ -11,6 +11,7 @@ from import_platform.assets.materialize import Outcome, Reading, end_as_canceled
 from import_platform.core.budget import format_bytes
 from import_platform.core.fan_out import FanOut, FanOutPlan
 from import_platform.core.report import SyncReport
+from import_platform.core.wording import counted
 from import_platform.errors import ImportPlatformError, Interrupted
 from import_platform.io.memory import MemoryWatch, tame_allocators
 from import_platform.pipeline.fan_out import PlannedTable, planned_table, write_part
@@ -83,4 +84,7 @@ class TableInParts:
             done = write_part(planned, part, budget, watch=watch, observer=observer)
         size = format_bytes(sum(int(file["size_bytes"]) for file in done.adds))
         held = f"held {format_bytes(watch.peak_bytes)} of {format_bytes(budget.total_bytes)}"
-        observer.note(planned.id, f"part {number}: {len(part.leaves)} leaves, {len(done.adds)} files, {size}; {held}")
+        observer.note(
+            planned.id,
+            f"part {number}: {counted(len(part.leaves), 'leaf')}, {counted(len(done.adds), 'file')}, {size}; {held}",
+        )

@@ -13,6 +13,7 @@ from import_platform.core.budget import MemoryBudget
 from import_platform.core.convert import partition_from_text
 from import_platform.core.report import Observer, Status, SyncReport
 from import_platform.core.table import DeclaredTable
+from import_platform.core.wording import counted
 from import_platform.errors import Interrupted
 from import_platform.pipeline.context import LakeTable, open_lake_table
 from import_platform.pipeline.convert import convert
@@ -105,5 +106,5 @@ def _reconcile(context: Any, source: str, table: str, after: TableStatus, observ
         run_id=context.run_id,
     )
     if changes.waiting:
-        waiting = f"{len(changes.waiting)} old partition keys stay until {changes.because} has ended"
+        waiting = f"{counted(len(changes.waiting), 'old partition key')} kept until {changes.because} has ended"
         observer.note(table_id(source, table), waiting)

@@ -15,6 +15,7 @@ from import_platform.core.layout import base_of, covers
 from import_platform.core.leaf_chart import described
 from import_platform.core.report import SyncReport
 from import_platform.core.table import DeclaredTable, NumberPartition, PartitionSpec, TimePartition
+from import_platform.core.wording import counted
 from import_platform.io.incidents import Incident
 from import_platform.pipeline.inspect import LeafStatus, TableStatus
 from import_platform.pipeline.table_checks import Findings
@@ -106,7 +107,7 @@ def found_metadata(findings: Findings) -> dict[str, Any]:
 def incident_text(incident: Incident) -> str:
     """A few lines of Markdown."""
     end = f"closed {incident.resolved_at}" if incident.resolved_at else "still open"
-    times = f"met {incident.count} times since {incident.first_at}, {end}"
+    times = f"met {counted(incident.count, 'time')} since {incident.first_at}, {end}"
     show = f"`import-platform incidents show {incident.number}`"
     return f"**{incident.error_class}**, {times}\n\n{incident.error[:ERROR_CHARS_MAX]}\n\n{show}"
 
@@ -180,13 +181,14 @@ def summary(report: SyncReport, after: TableStatus | None, *, budget_bytes: int)
     ]
     lines = [
         f"**{report.status}** in {report.seconds:.1f} s",
-        f"read {report.rows_read:,} rows: {', '.join(changes) or 'nothing changed'}",
-        f"wrote {format_bytes(report.bytes_written)} in {report.files_added} files",
+        f"read {counted(report.rows_read, 'row')}: {', '.join(changes) or 'nothing changed'}",
+        f"wrote {format_bytes(report.bytes_written)} in {counted(report.files_added, 'file')}",
         f"peak memory {format_bytes(report.peak_memory_bytes)} of {format_bytes(budget_bytes)}",
     ]
     if after is not None:
         lines.append(
-            f"the table holds {after.rows:,} rows in {len(after.leaves)} partitions, {format_bytes(after.bytes)}"
+            f"the table holds {counted(after.rows, 'row')} in {counted(len(after.leaves), 'partition')}, "
+            f"{format_bytes(after.bytes)}"
         )
     return "\n\n".join(lines)
 

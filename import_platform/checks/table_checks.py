@@ -15,6 +15,7 @@ import dagster as dg
 from import_platform.core.repartition import FAILURES_MAX, RepartitionRecord
 from import_platform.core.report import SyncReport
 from import_platform.core.table import CheckSettings, DeclaredTable
+from import_platform.core.wording import counted
 from import_platform.pipeline.inspect import TableStatus
 from import_platform.pipeline.table_checks import KEY_IS_UNIQUE, ROWS_MATCH_SOURCE, Findings, Wanted
 
@@ -127,9 +128,11 @@ def _key_is_unique(checks: TableChecks, checked: Checked) -> Verdict:
     keys = checked.findings.keys
     if keys is None:
         return Verdict(KEY_IS_UNIQUE, False, "could not be looked at; the run's log says why", {})
-    faults = [f"{keys.duplicates:,} keys of several rows"] if keys.duplicates else []
-    faults += [f"{keys.nulls:,} rows with a null in the key"] if keys.nulls else []
-    sentence = f"{' and '.join(faults)}, in {', '.join(keys.leaves)}" if faults else f"{keys.rows:,} keys looked at"
+    faults = [f"{counted(keys.duplicates, 'key')} of several rows"] if keys.duplicates else []
+    faults += [f"{counted(keys.nulls, 'row')} with a null in the key"] if keys.nulls else []
+    sentence = (
+        f"{' and '.join(faults)}, in {', '.join(keys.leaves)}" if faults else f"{counted(keys.rows, 'key')} looked at"
+    )
     sentence += f"; {keys.rows_left:,} are left for the next sync" if keys.rows_left else ""
     sentence += "; `sync --full-refresh` reads the table anew" if keys.duplicates else ""
     sentence += "; give those rows a key at the source, or declare another primary_key" if keys.nulls else ""
@@ -157,24 +160,24 @@ def _is_fresh(checks: TableChecks, checked: Checked) -> Verdict:
 
 
 def _rows_match_source(checks: TableChecks, checked: Checked) -> Verdict:
-    counted, allowed = checked.findings.counted, checks.settings.row_tolerance
+    found, allowed = checked.findings.counted, checks.settings.row_tolerance
     tolerance = ROW_TOLERANCE if allowed is None else allowed
-    if counted is None or counted.source_rows is None:
-        facts = {} if counted is None else {"count_seconds": counted.seconds}
+    if found is None or found.source_rows is None:
+        facts = {} if found is None else {"count_seconds": found.seconds}
         return Verdict(ROWS_MATCH_SOURCE, True, "the source did not count its rows in time", facts)
-    off = counted.lake_rows - counted.source_rows
+    off = found.lake_rows - found.source_rows
     # An append keeps what the source has deleted since.
     wrong = -off if checked.findings.appends else abs(off)
-    passed = wrong <= tolerance * counted.source_rows
-    sentence = f"{counted.lake_rows:,} rows, {counted.source_rows:,} at the source, counted {counted.at:%H:%M} UTC"
+    passed = wrong <= tolerance * found.source_rows
+    sentence = f"{found.lake_rows:,} rows, {found.source_rows:,} at the source, counted {found.at:%H:%M} UTC"
     if not passed:
         sentence += f"; {abs(off):,} {'too many' if off > 0 else 'are missing'}: `reconcile` says which"
     facts = {
-        "lake_rows": counted.lake_rows,
-        "source_rows": counted.source_rows,
+        "lake_rows": found.lake_rows,
+        "source_rows": found.source_rows,
         "row_difference": off,
         "row_tolerance": tolerance,
-        "count_seconds": counted.seconds,
+        "count_seconds": found.seconds,
     }
     return Verdict(ROWS_MATCH_SOURCE, passed, sentence, facts)
 
@@ -183,7 +186,7 @@ def _keeps_its_rows(checks: TableChecks, checked: Checked) -> Verdict:
     old, new = (0 if status is None else status.rows for status in (checked.before, checked.after))
     share = checks.settings.kept_share
     passed = new >= old * (KEPT_SHARE_MIN if share is None else share)
-    sentence = f"{new:,} rows" if passed else f"{new:,} of {old:,} rows are left"
+    sentence = counted(new, "row") if passed else f"{new:,} of {counted(old, 'row')} left"
     return Verdict(KEEPS_ITS_ROWS, passed, sentence, {"rows_before": old, "rows": new})
 
 
@@ -196,7 +199,7 @@ def _columns_unchanged(checks: TableChecks, checked: Checked) -> Verdict:
 
 def _nothing_rejected(checks: TableChecks, checked: Checked) -> Verdict:
     count = checked.report.rows_rejected
-    sentence = f"{count:,} rows rejected; `rejected list` says why" if count else "no row rejected"
+    sentence = f"{counted(count, 'row')} rejected; `rejected list` says why" if count else "no row rejected"
     return Verdict(NOTHING_REJECTED, not count, sentence, {"rows_rejected": count})
 
 

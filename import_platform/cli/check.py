@@ -15,8 +15,9 @@ from import_platform.components.external_source import ExternalSource
 from import_platform.components.grouping import Grouping
 from import_platform.components.loading import BrokenSource, Catalog, load_sources
 from import_platform.core.budget import format_bytes
+from import_platform.core.wording import counted
 from import_platform.demo.server import source_for_commands
-from import_platform.errors import ImportPlatformError, InvariantBroken
+from import_platform.errors import ImportPlatformError, InvariantBroken, ended
 from import_platform.io.lake import Lake
 from import_platform.io.store import LAKE
 from import_platform.io.store_probe import probe_conditional_put
@@ -157,12 +158,14 @@ def _grouping(grouping: Grouping, catalog: Catalog, lake: Lake | None) -> Line:
         check_columns(found.files, declared.group_by(found.columns).columns)
     except ImportPlatformError as error:
         return _failed(grouping.name, "grouping", error)
-    return Line(grouping.name, "grouping", f"{len(found.files.names):,} files, by {', '.join(declared.by)}")
+    return Line(grouping.name, "grouping", f"{counted(len(found.files.names), 'file')}, by {', '.join(declared.by)}")
 
 
 def _broken(source: BrokenSource) -> Iterator[Line]:
     for problem in source.problems:
-        yield Line(source.name, "defs.yaml", f"{problem}. Correct it; the other sources go on without this one.", 2)
+        yield Line(
+            source.name, "defs.yaml", f"{ended(str(problem))} Correct it; the other sources go on without this one.", 2
+        )
 
 
 def _source(source: ExternalSource, settings: Settings, lake: Lake | None, *, live: bool) -> Iterator[Line]:
@@ -227,4 +230,8 @@ def _print(screen: Terminal, lines: list[Line]) -> None:
         table.add_row(mark, Text(line.subject), Text(line.check), Text(line.result, style="" if line.is_ok else "red"))
     screen.out.print(table)
     failed = sum(not line.is_ok for line in lines)
-    screen.out.print(f"\n{failed} of {len(lines)} checks failed" if failed else f"\nall {len(lines)} checks passed")
+    screen.out.print(
+        f"\n{failed} of {counted(len(lines), 'check')} failed"
+        if failed
+        else f"\nall {counted(len(lines), 'check')} passed"
+    )

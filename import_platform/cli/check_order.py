@@ -7,6 +7,7 @@ from typing import Any
 from import_platform.cli.terminal import EXIT_FAILED, Failed, Terminal
 from import_platform.core.budget import format_bytes
 from import_platform.core.ordering import Extent, Grouping, Place
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError
 from import_platform.io.memory import tame_allocators
 from import_platform.io.parquet_files import find
@@ -87,17 +88,18 @@ def _lines(found: CheckedFiles, safe_bytes: int) -> list[str]:
     ordering = found.ordering
     first_column, group = ordering.columns[0], ordering.largest_group
     sizes = f"{format_bytes(found.bytes)}, {format_bytes(ordering.decoded_bytes)} decoded"
+    groups = counted(found.row_groups, "row group")
     lines = [
-        f"files          {ordering.files:,} with {found.row_groups:,} row groups and {ordering.rows:,} rows; {sizes}",
+        f"files          {ordering.files:,} with {groups} and {counted(ordering.rows, 'row')}; {sizes}",
         f"order          {_verdict(found)}",
-        f"changes        {first_column} changes {ordering.changes:,} times from one row to the next",
+        f"changes        {first_column} changes {counted(ordering.changes, 'time')} from one row to the next",
         f"row groups     the largest {format_bytes(found.largest_row_group_bytes)} before compression",
     ]
     lines += [f"widest row     {format_bytes(extent.bytes)}, {_place(extent.place)}" for extent in ordering.widest[:3]]
     if group is not None:
         where = _place(group.place)
         size = format_bytes(group.bytes)
-        lines.append(f"largest group  {group.rows:,} neighbours with one {first_column}, {size}, from {where}")
+        lines.append(f"largest group  {counted(group.rows, 'neighbour')} with one {first_column}, {size}, from {where}")
     return [*lines, f"safe memory    {format_bytes(safe_bytes)} to group by {first_column}: {_HOW[ordering.grouping]}"]
 
 
@@ -113,8 +115,8 @@ def _verdict(found: CheckedFiles) -> str:
             f"{where}"
         )
     return (
-        f"NOT sorted by {order}: {ordering.violations:,} rows are below the one before, and {ordering.between_files:,} "
-        f"files begin below the end of the one before, {where}"
+        f"NOT sorted by {order}: {counted(ordering.violations, 'row')} below the one before, and "
+        f"{counted(ordering.between_files, 'file')} with a beginning below the end of the one before, {where}"
     )
 
 

@@ -14,6 +14,7 @@ from import_platform.cli.declared import declared_sources
 from import_platform.cli.terminal import Terminal
 from import_platform.core.names import escape
 from import_platform.core.table import PARTITION_COLUMN
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError
 from import_platform.io.duckdb_lake import CLOSED, literal, load_extensions
 from import_platform.io.lake import Lake
@@ -57,7 +58,7 @@ def run(screen: Terminal, project: Path | None) -> None:
     macro = folder / MACRO_FILE
     macro.parent.mkdir(parents=True, exist_ok=True)
     macro.write_text(macro_sql(tables), encoding="utf-8")
-    screen.out.print(f"{len(tables)} tables in {sources}", markup=False, soft_wrap=True)
+    screen.out.print(f"{counted(len(tables), 'table')} in {sources}", markup=False, soft_wrap=True)
     if screen.is_json:
         for table in tables:
             screen.emit({"table": f"{table.source}/{table.name}", "columns": dict(table.columns)})

@@ -12,6 +12,7 @@ from import_platform.core.advice import Recommendation, advice
 from import_platform.core.budget import MemoryBudget, format_bytes
 from import_platform.core.diagnosis import Findings, SourceStatistics
 from import_platform.core.merge import MergePlan
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError
 from import_platform.io.lake import Lake
 from import_platform.pipeline.diagnose import FOOTERS_MAX, Diagnosis, Waiting, diagnose
@@ -125,8 +126,8 @@ def _recommendation_json(said: Recommendation) -> dict[str, Any]:
 def _print(screen: Terminal, found: Diagnosis, budget: MemoryBudget) -> None:
     findings, snapshot = found.findings, found.snapshot
     screen.out.print(
-        f"{findings.table}: {snapshot.rows:,} rows, {format_bytes(snapshot.size_bytes)} in {snapshot.files.height:,} "
-        f"files, version {snapshot.version}\n",
+        f"{findings.table}: {counted(snapshot.rows, 'row')}, {format_bytes(snapshot.size_bytes)} in "
+        f"{counted(snapshot.files.height, 'file')}, version {snapshot.version}\n",
         markup=False,
         soft_wrap=True,
     )
@@ -138,7 +139,7 @@ def _print(screen: Terminal, found: Diagnosis, budget: MemoryBudget) -> None:
         table.add_row(str(row["leaf"]), *cells)
     screen.out.print(table)
     if leaves.height > LEAVES_SHOWN:
-        screen.out.print(f"and {leaves.height - LEAVES_SHOWN:,} smaller leaves")
+        screen.out.print(f"and {counted(leaves.height - LEAVES_SHOWN, 'smaller leaf')}")
     lines = [*_facts(found), *_waiting_lines(found, budget), *_elsewhere(findings), *_source_lines(found)]
     for line in [*lines, *_advice_lines(found)]:
         screen.out.print(line, markup=False, soft_wrap=True)
@@ -147,6 +148,7 @@ def _print(screen: Terminal, found: Diagnosis, budget: MemoryBudget) -> None:
 def _facts(found: Diagnosis) -> list[str]:
     findings, files = found.findings, found.snapshot.files.height
     some = f" of the {FOOTERS_MAX:,} largest files" if files > FOOTERS_MAX else ""
+    of_files = counted(files, "file")
     widest, decoded = format_bytes(findings.widest_row_group_bytes), format_bytes(findings.decoded_bytes)
     lines = [
         f"\nrow groups   {len(findings.row_groups):,}{some}, the widest {widest} decoded; the table about {decoded}"
@@ -156,7 +158,7 @@ def _facts(found: Diagnosis) -> list[str]:
     return [
         *lines,
         f"keys         {_pruning(findings)}{_order(findings)}",
-        f"key filters  {len(findings.filtered_paths):,} of {files:,} files, {format_bytes(found.filter_bytes)}",
+        f"key filters  {len(findings.filtered_paths):,} of {of_files}, {format_bytes(found.filter_bytes)}",
     ]
 
 
@@ -180,14 +182,15 @@ def _waiting_lines(found: Diagnosis, budget: MemoryBudget) -> list[str]:
         predicted = format_bytes(found.findings.predicted_bytes)
         return [f"next flush   nothing is staged; one full chunk would take about {predicted} of {budgeted}"]
     plan = _plan(waiting.plan, budgeted)
-    return [f"next flush   {waiting.staged_rows:,} staged rows of attempt {waiting.attempt_id}: {plan}"]
+    return [f"next flush   {counted(waiting.staged_rows, 'staged row')} of attempt {waiting.attempt_id}: {plan}"]
 
 
 def _plan(plan: MergePlan, budgeted: str) -> str:
+    updated = f"{counted(plan.updated_rows, 'row')} updated in {counted(len(plan.leaves), 'leaf')}"
     return (
-        f"of {plan.considered_files:,} files {plan.filtered_files:,} are ruled out by filters, the keys of "
-        f"{plan.probed_files:,} are read, {len(plan.removes):,} are rewritten; {plan.updated_rows:,} rows updated in "
-        f"{len(plan.leaves):,} leaves; predicted memory {format_bytes(plan.predicted_bytes)} of {budgeted}"
+        f"of {counted(plan.considered_files, 'file')}, {plan.filtered_files:,} are ruled out by filters, the keys of "
+        f"{plan.probed_files:,} are read, {len(plan.removes):,} are rewritten; {updated}; "
+        f"predicted memory {format_bytes(plan.predicted_bytes)} of {budgeted}"
     )
 
 
@@ -201,9 +204,9 @@ def _source_lines(found: Diagnosis) -> list[str]:
     cursor = f"; the cursor stands at {found.cursor_value}" if found.cursor_value is not None else ""
     if source is None:
         return [f"source       not discovered yet{cursor}"]
-    rows = f"about {source.rows:,} rows" if source.rows >= 0 else "an unknown number of rows"
+    rows = f"about {counted(source.rows, 'row')}" if source.rows >= 0 else "an unknown number of rows"
     key = f"key ({', '.join(source.primary_key)})" if source.primary_key else "no key"
-    return [f"source       {rows}, {source.columns} columns, {key}, as of {source.discovered_at}{cursor}"]
+    return [f"source       {rows}, {counted(source.columns, 'column')}, {key}, as of {source.discovered_at}{cursor}"]
 
 
 def _advice_lines(found: Diagnosis) -> list[str]:

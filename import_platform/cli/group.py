@@ -18,6 +18,7 @@ from import_platform.core.budget import format_bytes
 from import_platform.core.grouping import DeclaredGrouping, GroupReport, order_problem, shares_problem
 from import_platform.core.groups import GroupBy
 from import_platform.core.report import Status
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError
 from import_platform.io.external_sort import sorted_files
 from import_platform.io.lake import Lake
@@ -159,13 +160,13 @@ def _tell(screen: Terminal, report: GroupReport) -> None:
         screen.fail(f"{report.table}: {report.error}")
         return
     if report.status is Status.UNCHANGED:
-        groups = f"{report.groups:,} groups of {report.rows_read:,} rows"
+        groups = f"{counted(report.groups, 'group')} of {counted(report.rows_read, 'row')}"
         screen.out.print(f"{report.table} is up to date: {groups}{_left_out(report)}")
         return
-    resumed = f", {report.spans_resumed} spans were done before" if report.spans_resumed else ""
+    resumed = f", {counted(report.spans_resumed, 'span')} done before" if report.spans_resumed else ""
     screen.out.print(
-        f"{report.rows_read:,} rows in {report.groups:,} groups{_left_out(report)}, "
-        f"{report.files} files in {report.out}{resumed}; "
+        f"{counted(report.rows_read, 'row')} in {counted(report.groups, 'group')}{_left_out(report)}, "
+        f"{counted(report.files, 'file')} in {report.out}{resumed}; "
         f"{report.seconds:.1f} s ({report.rows_read / max(report.seconds, 1e-9):,.0f} rows/s), "
         f"peak memory {format_bytes(report.peak_memory_bytes)}"
     )

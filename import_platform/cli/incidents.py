@@ -17,6 +17,7 @@ from import_platform.cli.terminal import Terminal, grid
 from import_platform.components.external_source import ExternalSource
 from import_platform.components.loading import load_sources
 from import_platform.core.budget import format_bytes
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError, ImportPlatformError
 from import_platform.io.incidents import Incident, Incidents
 from import_platform.io.lake import Lake
@@ -137,7 +138,7 @@ def _summary(incident: Incident, bundle: Mapping[str, Any], contract: Contract) 
     parts = [
         f"# Incident {incident.number}: {incident.source}/{incident.table}",
         f"{incident.error}",
-        f"Class {incident.error_class}: {whose}. Met {incident.count} times, from {incident.first_at} to "
+        f"Class {incident.error_class}: {whose}. Met {counted(incident.count, 'time')}, from {incident.first_at} to "
         f"{incident.last_at}" + ("; schedules leave the table alone." if incident.is_paused else "."),
         f"## Request\n{asked}" if asked else "",
         f"## Answer\n```\n{str(exchange.get('answer', ''))[:2000]}\n```" if exchange else "",
@@ -162,7 +163,7 @@ def _summary_of_ours(incident: Incident) -> str:
         for each in incident.beside
     )
     span = f"from {incident.first_at} to {incident.last_at}{paused}"
-    met = f"Kind {incident.kind}, class {incident.error_class}. Met {incident.count} times, {span}"
+    met = f"Kind {incident.kind}, class {incident.error_class}. Met {counted(incident.count, 'time')}, {span}"
     to_do = (
         f"See what its next flush needs: import-platform diagnose {table}. A sync by hand that comes through closes "
     )

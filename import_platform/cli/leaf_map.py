@@ -15,6 +15,7 @@ from import_platform.core.identity import partition_as_dict
 from import_platform.core.leaf import sort_key
 from import_platform.core.leaf_chart import Bar, bars, blocks, described
 from import_platform.core.repartition import RepartitionRecord, pause_reason
+from import_platform.core.wording import counted
 from import_platform.io.lake import Lake
 from import_platform.pipeline.inspect import TableStatus
 from import_platform.pipeline.repartition import read_record
@@ -74,8 +75,8 @@ def show(screen: Terminal, found: LeafMap) -> None:
     screen.out.print()
     screen.out.print(Text.assemble((status.table, "bold"), "   ", described(status.identity.partition)))
     screen.out.print(
-        f"{_count(status.rows, 'row')}, {format_bytes(status.bytes)} in {_count(status.files, 'file')} and "
-        f"{_count(len(status.leaves), 'leaf')}; the largest has {share:.0%} of the limit of "
+        f"{counted(status.rows, 'row')}, {format_bytes(status.bytes)} in {counted(status.files, 'file')} and "
+        f"{counted(len(status.leaves), 'leaf')}; the largest has {share:.0%} of the limit of "
         f"{format_bytes(found.limit_bytes)}",
         markup=False, soft_wrap=True,
     )  # fmt: skip
@@ -127,7 +128,7 @@ def _remarks(found: LeafMap) -> list[str]:
     lines = []
     splittable = [name for name in found.over if name not in found.record.unsplittable]
     if splittable:
-        many = _count(len(splittable), "leaf")
+        many = counted(len(splittable), "leaf")
         lines.append(f"{many} over the limit; the sensor splits them, or now: "
                      f"import-platform repartition {found.status.table}")  # fmt: skip
     whole = [name for name in found.over if name in found.record.unsplittable]
@@ -135,8 +136,3 @@ def _remarks(found: LeafMap) -> list[str]:
         lines.append(f"one key fills {', '.join(whole[:5])}{', ..' if len(whole) > 5 else ''}: it cannot be split")
     reason = pause_reason(found.record, found.largest_bytes, now=datetime.now(UTC))
     return [*lines, *([f"repartition: {reason}"] if reason else [])]
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "leaves" if noun == "leaf" else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"

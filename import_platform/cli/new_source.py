@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from import_platform.cli.terminal import Terminal
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError
 from import_platform.resources.connection import Connection
 from import_platform.sources.rest.openapi import Draft, draft
@@ -36,7 +37,7 @@ def run(screen: Terminal, name: str, file: str, folder: str | None) -> None:
             raise ConfigError("the declaration exists", path=str(path), remedy="Choose another name or remove it.")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text}\n", "utf-8")
-        screen.out.print(f"wrote {path}: {len(made.resources)} tables", markup=False, soft_wrap=True)
+        screen.out.print(f"wrote {path}: {counted(len(made.resources), 'table')}", markup=False, soft_wrap=True)
         for line in _grouped(made.undecided):
             screen.err.print(f"to decide: {line}", markup=False, soft_wrap=True)
         variables = Connection(made.declaration["attributes"]["connection"]).variables

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from import_platform.core.budget import format_bytes
 from import_platform.core.report import Observer, Stage
+from import_platform.core.wording import counted
 
 BARS_MAX = 8
 RATE_SECONDS = 0.5
@@ -59,7 +60,7 @@ class _Paces:
         pace = self._paces.get(table)
         if pace is None or pace.stage is not stage or rows < pace.rows_before:
             pace = self._paces[table] = _Pace(stage, now, 0)
-        parts = [f"{rows:,} of ~{max(rows, total_rows):,} rows" if total_rows else f"{rows:,} rows"]
+        parts = [f"{rows:,} of ~{counted(max(rows, total_rows), 'row')}" if total_rows else counted(rows, "row")]
         if rows and now - pace.since >= RATE_SECONDS:
             parts.append(f"{rows / (now - pace.since):,.0f} rows/s")
         pace.rows_before = rows

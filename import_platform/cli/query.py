@@ -17,6 +17,7 @@ from uuid import UUID
 from rich.text import Text
 
 from import_platform.cli.terminal import Terminal, grid
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError
 from import_platform.io.lake import Lake
 from import_platform.io.query import Answer, LakeSql
@@ -109,7 +110,7 @@ def _print_table(screen: Terminal, answer: Answer, limit_rows: int) -> None:
         table.add_row(*(_cell(value) for value in row))
     screen.out.print(table)
     if len(shown) > limit_rows:
-        screen.err.print(f"the first {limit_rows:,} rows; more with --limit, all with --csv or --json")
+        screen.err.print(f"the first {counted(limit_rows, 'row')}; more with --limit, all with --csv or --json")
     else:
         screen.err.print(f"{len(shown):,} {'row' if len(shown) == 1 else 'rows'}")
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from import_platform.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, Failed, Terminal, grid
 from import_platform.core.budget import format_bytes
 from import_platform.core.report import Status, SyncReport
+from import_platform.core.wording import counted
 from import_platform.errors import ImportPlatformError
 
 _COLOURS = {
@@ -90,11 +91,13 @@ def _print(screen: Terminal, reports: Sequence[SyncReport]) -> None:
     screen.out.print(table)
     if len(reports) > 1:
         counts = Counter(report.status.value for report in reports)
-        screen.out.print(f"{len(reports):,} tables: " + ", ".join(f"{n:,} {status}" for status, n in counts.items()))
+        screen.out.print(
+            f"{counted(len(reports), 'table')}: " + ", ".join(f"{n:,} {status}" for status, n in counts.items())
+        )
     for report in reports:
         if report.rows_rejected:
             screen.out.print(
-                f"{report.table}: {report.rows_rejected:,} rows were rejected and kept aside; "
+                f"{report.table}: {counted(report.rows_rejected, 'row')} rejected and kept aside; "
                 f"import-platform rejected list {report.table} says why",
                 markup=False,
                 soft_wrap=True,

@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from import_platform.errors import ImportPlatformError
+from import_platform.errors import ImportPlatformError, ended
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -66,7 +66,7 @@ def terminal(context: typer.Context, *, is_json: bool = False) -> Iterator[Termi
     except Failed as error:
         raise typer.Exit(error.exit_code) from None
     except ImportPlatformError as error:
-        screen.fail(_sentence(error))
+        screen.fail(ended(str(error)))
         _traceback(options)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
@@ -104,11 +104,6 @@ def grid(first: str, *others: str, left: frozenset[str] = frozenset(), first_is_
             overflow="fold" if is_text else "ellipsis",
         )
     return table
-
-
-def _sentence(error: ImportPlatformError) -> str:
-    text = str(error)
-    return text if text.endswith((".", ")", "!", "?")) else text + "."
 
 
 def _traceback(options: Mapping[str, bool]) -> None:

@@ -18,6 +18,7 @@ from import_platform.cli.status import Seen, as_table, incident, look, nothing_k
 from import_platform.cli.table_rows import Row, State
 from import_platform.cli.terminal import Terminal
 from import_platform.core.budget import format_bytes
+from import_platform.core.wording import counted
 from import_platform.errors import StoreUnavailable
 from import_platform.io.lake import Lake
 from import_platform.resources.interrupts import stop_on_signals
@@ -112,7 +113,12 @@ def _tell(screen: Terminal, row: Row, seen: Seen) -> None:
         return
     facts = [f"{seen.at:%Y-%m-%dT%H:%M:%SZ}", row.table, row.state.value]
     if row.rows is not None and row.bytes is not None:
-        facts += [f"{row.rows:,} rows", format_bytes(row.bytes), f"{row.leaves:,} leaves", f"last sync {row.last_sync}"]
+        facts += [
+            counted(row.rows, "row"),
+            format_bytes(row.bytes),
+            counted(row.leaves or 0, "leaf"),
+            f"last sync {row.last_sync}",
+        ]
     facts += [f"incident {incident(row)}"] if row.incident is not None else []
     screen.out.print("  ".join(facts), markup=False, soft_wrap=True)
     screen.stdout.flush()

@@ -11,6 +11,7 @@ import polars as pl
 from import_platform.core.budget import MIB, format_bytes
 from import_platform.core.diagnosis import Findings
 from import_platform.core.maintenance import compactable
+from import_platform.core.wording import counted
 
 WIDE_ROW_GROUP_BYTES = 64 * MIB
 PRUNED_LITTLE = 0.5
@@ -79,7 +80,7 @@ def _leaves(found: Findings) -> Iterator[Recommendation]:
     if over.height:
         yield Recommendation(
             Effect.MEMORY,
-            f"{over.height} of {leaves.height} leaves are over {format_bytes(found.limit_bytes)}, the largest is "
+            f"{over.height} of {counted(leaves.height, 'leaf')} over {format_bytes(found.limit_bytes)}, the largest is "
             f"{over['leaf'][0]} with {format_bytes(over['size_bytes'][0])}",
             f"import-platform repartition {found.table}",
             bytes=int(over["size_bytes"].sum()),
@@ -95,7 +96,7 @@ def _leaves(found: Findings) -> Iterator[Recommendation]:
     if tiny.height >= TINY_LEAVES and tiny.height > leaves.height / 2:
         yield Recommendation(
             Effect.FILES,
-            f"{tiny.height:,} of {leaves.height:,} leaves hold less than {format_bytes(TINY_LEAF_BYTES)}",
+            f"{tiny.height:,} of {counted(leaves.height, 'leaf')} with less than {format_bytes(TINY_LEAF_BYTES)}",
             f"import-platform repartition {found.table}",
             bytes=int(tiny["size_bytes"].sum()),
         )
@@ -129,7 +130,7 @@ def _files(found: Findings) -> Iterator[Recommendation]:
         size = int(found.files.filter(pl.col("path").is_in(paths))["size_bytes"].sum())
         yield Recommendation(
             Effect.FILES,
-            f"{len(paths):,} small files in {len(small):,} leaves",
+            f"{counted(len(paths), 'small file')} in {counted(len(small), 'leaf')}",
             f"import-platform maintain {found.table}",
             bytes=size,
         )
@@ -147,6 +148,6 @@ def _rows(found: Findings) -> Iterator[Recommendation]:
     if max(lake, source) >= SOURCE_ROWS_MIN and source >= 0 and abs(lake - source) > SOURCE_TOLERANCE * source:
         yield Recommendation(
             Effect.ROWS,
-            f"the lake has {lake:,} rows, the source's own estimate was {source:,}. To see what differs",
+            f"the lake has {counted(lake, 'row')}, the source's own estimate was {source:,}. To see what differs",
             f"import-platform reconcile {found.table} --dry-run",
         )

@@ -38,12 +38,6 @@ def type_text(dtype: pa.DataType) -> str:
     return _TYPES.get(str(dtype), str(dtype))
 
 
-def sentence(text: str) -> str:
-    """The text with exactly one sign at its end."""
-    text = text.rstrip()
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
 def close_names(word: str, known: Iterable[str], *, most: int = 3) -> list[str]:
     """The known names that are spelled most like the word, whatever their case; nearest first."""
     by_lower: dict[str, str] = {}

@@ -20,6 +20,7 @@ from import_platform.core.layout import children
 from import_platform.core.report import Observer, Silent, Stage, Status, SyncReport
 from import_platform.core.split import SplitPlan, finest_granularity
 from import_platform.core.table import HashPartition, PartitionSpec
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError
 from import_platform.io.delta import Commit, Snapshot
 from import_platform.io.memory import MemoryWatch
@@ -92,7 +93,7 @@ def convert(
         report.status = Status.DONE
         after = table.log.snapshot()
         report.delta_version = after.version if after is not None else None
-        watched.note(table.id, f"placed {format_bytes(done.bytes_written)} in {len(done.leaves)} leaves")
+        watched.note(table.id, f"placed {format_bytes(done.bytes_written)} in {counted(len(done.leaves), 'leaf')}")
 
     return measured(table.id, budget, work)
 

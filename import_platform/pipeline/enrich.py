@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from import_platform.core.enriched_rows import Distinct, distinct, filled
 from import_platform.core.enrichment import Answer, Enrichment, Refusal, check_asked, enriched_schema
+from import_platform.core.wording import counted
 from import_platform.io.enrichment_cache import EnrichmentCache
 from import_platform.pipeline.asking import Asking
 from import_platform.pipeline.context import OpenTable
@@ -60,7 +61,8 @@ class _Each:
 
     def told(self, table_id: str) -> str:
         asking, name = self.asking, self.enrichment.name
-        said = f"{name}: {asking.answered:,} keys answered, {self.remembered:,} known before, {asking.failed:,} failed"
+        said = f"{name}: {counted(asking.answered, 'key')} answered, {self.remembered:,} known before"
+        said += f", {asking.failed:,} failed"
         if asking.given_up:
             said += f" ({asking.given_up})"
         return said + (f"; again: import-platform backfill {table_id} --only-missing" if asking.failed else "")

@@ -29,6 +29,7 @@ from import_platform.core.fan_out import (
 from import_platform.core.identity import identity_from_json
 from import_platform.core.report import Observer, Silent, Stage, Status, SyncReport
 from import_platform.core.state import Attempt, AttemptKind, Checkpoint
+from import_platform.core.wording import counted
 from import_platform.errors import StoreUnavailable
 from import_platform.io.delta import DeltaLog, Snapshot
 from import_platform.io.lake import Lake
@@ -71,7 +72,9 @@ def hand_over(table: OpenTable, attempt: Attempt, chunks: Sequence[Checkpoint], 
     plan = replace(plan, read={name: getattr(report, name) for name in _READ})
     table.staging.put_document(attempt.id, PLAN, plan.to_json())
     table.context.notes.plan, report.status = plan, Status.CHECKPOINTED
-    table.context.observer.note(table.id, f"its flush of {rows:,} rows is shared by {len(plan.parts)} steps")
+    table.context.observer.note(
+        table.id, f"its flush of {counted(rows, 'row')} is shared by {counted(len(plan.parts), 'step')}"
+    )
     return True
 
 

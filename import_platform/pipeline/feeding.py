@@ -14,7 +14,7 @@ from import_platform.core.feed import FeedFile, FeedPlan, plan_again, plan_feed,
 from import_platform.core.releases import Listing, Release, has_read, next_listing, release_of
 from import_platform.core.state import Attempt, AttemptKind, Checkpoint, TableState
 from import_platform.core.table import SyncMode
-from import_platform.core.wording import close_names
+from import_platform.core.wording import close_names, counted
 from import_platform.errors import ConfigError, ImportPlatformError
 from import_platform.io.delta import DeltaLog
 from import_platform.io.lake import Lake
@@ -141,7 +141,7 @@ def _publish(table: OpenTable, number: int) -> None:
     release = feed.put_release(Release(source, name, number, at, len(listing.files), versions))
     show_release(table.context.lake, release)
     table.context.observer.note(
-        table.id, f"release {number}: {len(versions)} tables hold the same {release.files} files"
+        table.id, f"release {number}: {len(versions)} tables hold the same {counted(release.files, 'file')}"
     )
 
 

@@ -13,6 +13,7 @@ from import_platform.core.lattice import fitted
 from import_platform.core.rejected import RejectedRow, rejected_rows
 from import_platform.core.schema import Evolution, evolve, stored_schema
 from import_platform.core.table import TableSpec
+from import_platform.core.wording import type_text
 from import_platform.io.delta import Snapshot
 from import_platform.io.parquet import conform
 from import_platform.sources.protocol import Page
@@ -67,7 +68,7 @@ class Fitting:
             values, bad = fitted(batch.column(field.name), field.type)
             columns.append(values)
             for position in () if bad is None else pc.indices_nonzero(bad).to_pylist():
-                misfits.setdefault(position, (field.name, f"the value does not fit {field.type}"))
+                misfits.setdefault(position, (field.name, f"the value does not fit {type_text(field.type)}"))
         rows = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         if not misfits:
             return rows, rejected

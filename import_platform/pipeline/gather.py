@@ -11,6 +11,7 @@ from import_platform.core.fan_out import PartDone, Share, intact
 from import_platform.core.merge import MergePlan
 from import_platform.core.state import Attempt, Checkpoint
 from import_platform.core.table import TableSpec
+from import_platform.core.wording import counted
 from import_platform.io.delta import Snapshot
 from import_platform.io.parquet import WrittenFile
 from import_platform.pipeline.context import OpenTable
@@ -49,7 +50,8 @@ class GatheredFlush(Flush):
             return _joined(done, None)
         missing = len(self._plan.parts) - len(used)
         self._table.context.observer.note(
-            self._table.id, f"{missing} of {len(self._plan.parts)} parts are merged anew, and what no part knew"
+            self._table.id,
+            f"{missing} of {counted(len(self._plan.parts), 'part')} merged anew, and what no part knew",
         )
         merge = self._rest(snapshot, schema, used)
         return _joined(done, merge.write(merge.plan(snapshot, dropped=dropped)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from import_platform.core.wording import counted, type_text
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable
 from import_platform.io.delta import DeltaLog
 from import_platform.io.incidents import Incidents
@@ -45,11 +46,10 @@ def _record(context: TableContext, error: ImportPlatformError) -> None:
             fact: value if isinstance(value, (int, float, bool)) else str(value) for fact, value in error.facts.items()
         },
         exchange=asdict(exchange) if is_dataclass(exchange) and not isinstance(exchange, type) else None,
-        columns_in_lake={f.name: str(f.type) for f in snapshot.schema} if snapshot is not None else {},
+        columns_in_lake={f.name: type_text(f.type) for f in snapshot.schema} if snapshot is not None else {},
     )
-    what = (
-        f"incident {incident.number}, met {incident.count} times; see: import-platform incidents show {incident.number}"
-    )
+    seen = f"import-platform incidents show {incident.number}"
+    what = f"incident {incident.number}, met {counted(incident.count, 'time')}; see: {seen}"
     context.observer.note(context.table_id, what)
     if incident.is_paused:
         context.observer.note(context.table_id, "schedules leave this table alone until a sync by hand comes through")

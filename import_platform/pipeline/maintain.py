@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from import_platform.core.budget import MemoryBudget, format_bytes
 from import_platform.core.maintenance import compactable
 from import_platform.core.report import Observer, Status, SyncReport
+from import_platform.core.wording import counted
 from import_platform.io.delta import Snapshot
 from import_platform.io.key_filter import KeyFilters
 from import_platform.io.memory import MemoryWatch
@@ -67,8 +68,8 @@ def maintain_table(
         report.delta_version = after.version if after is not None else None
         report.status = Status.DONE if done.compactions or done.deleted_files else Status.UNCHANGED
         if observer is not None:
-            deleted = f"deleted {done.deleted_files} dead files, {format_bytes(done.deleted_bytes)}"
-            observer.note(table.id, f"compacted {len(done.compactions)} leaves; {deleted}")
+            deleted = f"deleted {counted(done.deleted_files, 'dead file')}, {format_bytes(done.deleted_bytes)}"
+            observer.note(table.id, f"compacted {counted(len(done.compactions), 'leaf')}; {deleted}")
 
     return measured(table.id, budget, work)
 

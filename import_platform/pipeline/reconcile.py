@@ -22,6 +22,7 @@ from import_platform.core.lattice import fitted
 from import_platform.core.layout import ColumnRange
 from import_platform.core.rejected import RejectedRow
 from import_platform.core.report import Stage, Status, SyncReport
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError, Interrupted
 from import_platform.io.delta import Snapshot
 from import_platform.io.memory import MemoryWatch
@@ -251,9 +252,10 @@ class _Comparison:
         report.status = Status.DONE if repair and report.files_added + report.files_removed else Status.UNCHANGED
         after = self._table.log.snapshot()
         report.delta_version = after.version if after is not None else None
-        what = f"{report.rows_missing} rows missing, {report.rows_extra} extra, {report.rows_differing} different"
+        what = f"{counted(report.rows_missing, 'row')} missing"
+        what += f", {report.rows_extra} extra, {report.rows_differing} different"
         end = "" if not wrong else "; repaired" if repair else "; nothing was changed"
-        self._table.context.observer.note(self._table.id, f"compared {report.rows_read} rows: {what}{end}")
+        self._table.context.observer.note(self._table.id, f"compared {counted(report.rows_read, 'row')}: {what}{end}")
 
 
 _SAME, _DIFFERENT, _MISSING = 0, 1, 2

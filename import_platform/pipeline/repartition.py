@@ -17,6 +17,7 @@ from import_platform.core.repartition import (
 )
 from import_platform.core.report import Observer, Silent, Stage, Status, SyncReport
 from import_platform.core.split import SplitPlan
+from import_platform.core.wording import counted
 from import_platform.io.delta import Snapshot
 from import_platform.io.memory import MemoryWatch
 from import_platform.io.store import Store
@@ -145,7 +146,7 @@ class Repartition:
         progressed = self._progressing(plan.total_rows)
         done = split_leaf(self.table, plan, budget=self.budget, watch=watch, on_rows=progressed)
         count(done, report)
-        self.observer.note(self.table.id, f"split {leaf} ({size}) into {len(done.leaves)} leaves")
+        self.observer.note(self.table.id, f"split {leaf} ({size}) into {counted(len(done.leaves), 'leaf')}")
         return record
 
     def _progressing(self, total_rows: int | None) -> Callable[[int], None]:

@@ -21,6 +21,7 @@ from import_platform.core.merge import candidate_files
 from import_platform.core.rejected import spelled_rows
 from import_platform.core.report import Status, SyncReport
 from import_platform.core.table import SyncMode
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError
 from import_platform.io.delta import Snapshot
 from import_platform.io.ledger import RejectedId, forget_rejected, open_rejected, resolved_rejected
@@ -113,7 +114,8 @@ def _conclude(table: OpenTable, report: SyncReport, done: list[RejectedId], put:
     done = [*done, *resolved_rejected(lake, source, name)]
     forget_rejected(lake, source, name, done)
     report.status = Status.DONE if done else Status.UNCHANGED
-    note = f"{put} rejected rows replayed, {len(done) - put} superseded, {report.rows_rejected} still do not fit"
+    note = f"{counted(put, 'rejected row')} replayed, {len(done) - put} superseded"
+    note += f", {report.rows_rejected} still open: they do not fit yet"
     table.context.observer.note(table.id, note)
 
 

@@ -26,6 +26,7 @@ from import_platform.core.state import (
     swapped,
 )
 from import_platform.core.table import SyncMode
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError, Interrupted, Overtaken
 from import_platform.io.ledger import record_rejected
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
@@ -235,7 +236,7 @@ class _Sync:
         self.report.status = ended_as(changed=changed, rejected_rows=rejected)
         if rejected:
             name = self.table.spec.id
-            said = f"done with rejects: {rejected:,} rows set apart; see import-platform rejected list {name}"
+            said = f"done with rejects: {counted(rejected, 'row')} set apart; see import-platform rejected list {name}"
             self.table.context.observer.note(name, said)
 
     def _ended(self, attempt: Attempt, done: list[Checkpoint], state: TableState) -> tuple[Attempt, list[int]]:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from import_platform.core.layout import ColumnRange, can_push_down, in_range
 from import_platform.core.rejected import RejectedRow
+from import_platform.core.wording import type_text
 from import_platform.errors import SourceRejected
 from import_platform.sources.protocol import ReadRequest
 
@@ -38,7 +39,7 @@ def conform(
         converted, bad = _column(_storage(array), field.type)
         columns.append(converted)
         for position in [] if bad is None else pc.indices_nonzero(bad).to_pylist():
-            misfits.setdefault(position, (field.name, f"the value does not fit {_plain(field.type)}"))
+            misfits.setdefault(position, (field.name, f"the value does not fit {type_text(field.type)}"))
     if not misfits:
         return pa.RecordBatch.from_arrays(columns, schema=schema), ()
     keep = pa.array([position not in misfits for position in range(raw.num_rows)])
@@ -67,7 +68,7 @@ def without_misfits(
     rejected = []
     for position, field in sorted(misfits.items()):
         values = dict(zip(schema.names, map(_readable, row_of(position)), strict=False))
-        reason = f"the value does not fit {_plain(field.type)}"
+        reason = f"the value does not fit {type_text(field.type)}"
         row = json.dumps({name: _cut(value) for name, value in values.items()}, ensure_ascii=False)
         rejected.append(RejectedRow(key=key_of(position), column=field.name, reason=reason, row=row))
     return batch.filter(pa.array([position not in misfits for position in range(batch.num_rows)])), tuple(rejected)
@@ -173,10 +174,6 @@ def _decimal_pattern(target: pa.Decimal128Type) -> str:
     """Plain decimal text whose value is exact in the type: more digits than the scale only where they are zeros."""
     whole = target.precision - target.scale
     return rf"^-?0*[0-9]{{0,{whole}}}(\.[0-9]{{0,{target.scale}}}0*)?$"
-
-
-def _plain(dtype: pa.DataType) -> str:
-    return str(dtype).replace("decimal128", "decimal")
 
 
 def check_promised(request: ReadRequest, name: str, found: pa.DataType) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from import_platform.core.sampled import with_known
 from import_platform.core.table import TableInfo
+from import_platform.core.wording import counted
 from import_platform.errors import ImportPlatformError
 from import_platform.sources.protocol import ColumnsGrew, Page, ReadRequest, Source
 
@@ -32,7 +33,7 @@ class Live:
             return str(self.error)
         if not self.rows and not self.rejected:
             return f"0 rows in {self.seconds:.1f} s"
-        told = f"{self.rows} rows, {self.columns} columns in {self.seconds:.1f} s"
+        told = f"{counted(self.rows, 'row')}, {counted(self.columns, 'column')} in {self.seconds:.1f} s"
         told += f", {self.rejected} rejected" if self.rejected else ""
         return told + ("; goes on from its token" if self.goes_on else "")
 

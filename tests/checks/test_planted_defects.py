@@ -79,7 +79,7 @@ def test_a_duplicate_key_fails_the_run_as_a_blocking_error_until_a_resync(sync, 
     assert key.metadata["duplicate_keys"].value == 1
     assert all(check.passed for name, check in checks.items() if name != "key_is_unique")
     [report] = launch_sync(["shop/orders"], sources=project.sources())
-    assert (report.status.value, "1 keys of several rows" in report.error) == ("failed", True)
+    assert (report.status.value, "1 key of several rows" in report.error) == ("failed", True)
     result, checks = sync(run_config={"ops": {"shop__orders": {"config": {"full_refresh": True}}}})
     assert (result.success, checks["key_is_unique"].passed) == (True, True)
 

@@ -104,7 +104,7 @@ def test_check_looks_for_the_rows_of_every_grouping(network):
     declare(network, "by_day", "table: shop/orders", "created_at")
     declare(network, "by_town", f'files: "{network.root}/in/*.parquet"', "town")
     lines = {line["subject"]: line for line in map(json.loads, invoke("check", "--json").stdout.splitlines())}
-    assert (lines["by_name"]["ok"], lines["by_name"]["result"]) == (True, "1 files, by name")
+    assert (lines["by_name"]["ok"], lines["by_name"]["result"]) == (True, "1 file, by name")
     assert (lines["by_day"]["ok"], lines["by_day"]["result"]) == (True, "waits for the first sync of shop/orders")
     assert lines["by_town"]["exit_code"] == 2
     assert "a file has no such column" in lines["by_town"]["result"]

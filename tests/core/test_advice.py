@@ -68,7 +68,7 @@ def effects(found):
             "a row group of 67.1 MB in 2025/0",
             None,
         ),
-        (findings(limit_bytes=GB // 2), Effect.MEMORY, "1 of 1 leaves are over", "import-platform repartition s/t"),
+        (findings(limit_bytes=GB // 2), Effect.MEMORY, "1 of 1 leaf over", "import-platform repartition s/t"),
         (
             findings(limit_bytes=GB // 2, unsplittable=frozenset({"2025"})),
             Effect.MEMORY,
@@ -81,13 +81,13 @@ def effects(found):
         (
             findings(leaves(TINY_LEAVES, TINY_LEAF_BYTES - 1)),
             Effect.FILES,
-            "200 of 200 leaves hold less than 4.2 MB",
+            "200 of 200 leaves with less than 4.2 MB",
             "import-platform repartition s/t",
         ),
         (
             findings(files([(i, i) for i in range(COMPACT_FILES)], size_bytes=1000)),
             Effect.FILES,
-            f"{COMPACT_FILES} small files in 1 leaves",
+            f"{COMPACT_FILES} small files in 1 leaf",
             "import-platform maintain s/t",
         ),
         (
@@ -144,7 +144,7 @@ def test_the_strongest_effect_comes_first_and_then_what_concerns_most_bytes():
         Effect.FILES,
         Effect.ROWS,
     ]
-    assert "leaves are over" in advice(found)[1].text, "4 GB of leaves before a row group of 67 MB"
+    assert " over " in advice(found)[1].text, "4 GB of leaves before a row group of 67 MB"
 
 
 def test_a_sentence_ends_with_what_to_type():

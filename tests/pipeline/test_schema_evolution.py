@@ -185,7 +185,7 @@ def test_a_discarding_table_keeps_its_columns_and_sets_misfits_aside(synced):
     assert frame.columns == ["id", "created", "updated", "x", "_partition"]
     assert frame.filter(pl.col("id") > 2).select("id", "x").rows() == [(3, 17), (5, None)]
     ledger = pl.read_delta(f"{table.lake.uri}/_ops/rejected_rows")
-    assert ledger.select("key", "column", "reason").rows() == [('{"id": "4"}', "x", "the value does not fit int64")]
+    assert ledger.select("key", "column", "reason").rows() == [('{"id": "4"}', "x", "the value does not fit bigint")]
     assert '"x": "many"' in ledger["row"][0]
 
 

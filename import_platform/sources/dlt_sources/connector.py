@@ -13,6 +13,7 @@ from dlt.extract import DltResource
 from import_platform.core.cursor import encode
 from import_platform.core.layout import ALL
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.dlt_sources.adapter import Hints, Reading, open_resources, starts_at
 from import_platform.sources.http.waiting import Patience
@@ -45,7 +46,7 @@ class DltSource:
         return f"DltSource({self._path!r})"
 
     def check(self) -> str:
-        return f"dlt source {self._path}, {len(self._resources())} resources"
+        return f"dlt source {self._path}, {counted(len(self._resources()), 'resource')}"
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
         """The columns of the first rows of each resource; in name order.

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from import_platform.core import cursor as cursors
 from import_platform.core.table import PartitionSpec, TableInfo
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError, SourceRejected
 from import_platform.sources.base_keys import in_order
 from import_platform.sources.clauses import where
@@ -46,7 +47,7 @@ class DuckdbSource:
         with open_file(self._path) as session:
             version = session.rows("SELECT version()")[0][0]
             count = len(load_tables(session, self._schemas, None))
-        return f"DuckDB {version}, file {self._path.name}, {count} tables"
+        return f"DuckDB {version}, file {self._path.name}, {counted(count, 'table')}"
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
         """Names that the file does not have are left out; views are found only by name."""

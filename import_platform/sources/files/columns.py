@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from import_platform.core.lattice import fitted, join, widened
 from import_platform.core.schema import lake_type
+from import_platform.core.wording import type_text
 from import_platform.sources.files.declaration import GONE, MODIFIED, NUMBER, Files
 from import_platform.sources.files.piece import Piece
 
@@ -57,7 +58,7 @@ def fit(piece: Piece, *, known: Types, declared: Types, is_text: bool) -> Fitted
         done.arrays[name] = values
         if bad is not None and name in declared:
             for position in pc.indices_nonzero(bad).to_pylist():
-                done.misfits.setdefault(position, (name, f"the value does not fit {target}"))
+                done.misfits.setdefault(position, (name, f"the value does not fit {type_text(target)}"))
         elif bad is not None:
             wrong = plain.filter(bad)
             done.grown[name] = join(target, spelled_type(wrong) if is_text else wrong.type)

@@ -14,6 +14,7 @@ from import_platform.core.feed import FeedFile
 from import_platform.core.lattice import join
 from import_platform.core.layout import ALL
 from import_platform.core.table import ColumnInfo, HashPartition, TableInfo
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError, ImportPlatformError, SourceRejected, SourceUnavailable
 from import_platform.sources.files.columns import fit
 from import_platform.sources.files.declaration import BY_FILE, FILE, GONE, ITEM, MODIFIED, NUMBER, ROW, Files, parse
@@ -78,7 +79,7 @@ class FilesSource:
 
     def _counted(self, table: Files) -> str:
         count = len(self._place(table).found())
-        return f"{table.name}: {count} files" if count else f"{table.name}: no file matches {table.pattern}"
+        return f"{table.name}: {counted(count, 'file')}" if count else f"{table.name}: no file matches {table.pattern}"
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
         """The columns of the first rows of a few files of each table; in name order. Where all are asked for, one whose

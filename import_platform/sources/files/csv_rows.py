@@ -12,6 +12,7 @@ from functools import cache, partial
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from import_platform.core.wording import counted
 from import_platform.sources.files.columns import safe_names
 from import_platform.sources.files.lines import Block, blocks, open_text
 from import_platform.sources.files.opened import FileDamaged
@@ -77,7 +78,7 @@ def _piece(
     count = batch.num_rows
     failed = {row + int(found.number): found for found in wrong}
     bad = tuple(
-        Bad(number, f"the row has {found.actual_columns} values where the header has {found.expected_columns}")
+        Bad(number, f"the row has {counted(found.actual_columns, 'value')}, the header {found.expected_columns}")
         for number, found in failed.items()
     )
     misfits: dict[int, tuple[str, str]] = {}

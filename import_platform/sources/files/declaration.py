@@ -255,8 +255,11 @@ def _columns(said: Mapping[Any, Any], table: str) -> tuple[Column, ...]:
     columns = []
     for name, value in said.items():
         words = {"type": value} if isinstance(value, str) else value
-        if not isinstance(words, Mapping) or set(map(str, words)) - _COLUMN_WORDS:
-            raise wrong(table, "columns", f"column {name} is neither a type nor a mapping of type, path and list")
+        foreign = set(map(str, words)) - _COLUMN_WORDS if isinstance(words, Mapping) else None
+        if foreign is None or foreign:
+            extra = f" (it has {', '.join(sorted(foreign))})" if foreign else ""
+            message = f"column {name} is neither a type nor a mapping of type, path and list{extra}"
+            raise wrong(table, "columns", message)
         if str(name) in (FILE, ROW, ITEM, NUMBER, GONE, MODIFIED, VERSION, MARK):
             raise wrong(table, "columns", f"{name} is a column of the platform's own")
         try:

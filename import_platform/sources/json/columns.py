@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from import_platform.core.wording import close_names
+
 INSTANT = pa.timestamp("us", "UTC")
 Unit = Literal["", "s", "ms"]
 
@@ -31,6 +33,18 @@ _PLAIN: Mapping[str, pa.DataType] = {
     "wei": pa.decimal128(38, 0),
     "decimal": pa.decimal128(38, 9),
 }
+_ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(("varchar", "char", "str", "utf8", "uuid", "object", "clob"), "text"),
+    **dict.fromkeys(("int8", "int16", "int32", "int64", "smallint", "tinyint", "long", "serial", "number"), "bigint"),
+    **dict.fromkeys(("real", "float32", "float64", "double precision"), "double"),
+    **dict.fromkeys(("datetime", "timestamptz", "timestamp_tz", "instant"), "timestamp"),
+    **dict.fromkeys(("numeric", "money", "decimal128"), "decimal"),
+    **dict.fromkeys(("jsonb", "struct", "map", "array", "list", "variant"), "json"),
+    "bit": "bool",
+    "date32": "date",
+}
+"""What other systems call a type: the one that is meant."""
+
 _DECIMAL = re.compile(r"decimal\(\s*(\d{1,2})\s*(?:,\s*(\d{1,2})\s*)?\)")
 
 
@@ -57,7 +71,18 @@ def column_type(text: str) -> pa.DataType:
     match = _DECIMAL.fullmatch(text.strip().lower())
     if match and 1 <= int(match[1]) <= 38 and int(match[2] or 0) <= int(match[1]):
         return pa.decimal128(int(match[1]), int(match[2] or 0))
-    raise ValueError(f"{text[:40]!r} is no column type; there are {', '.join(_PLAIN)} and decimal(18,2)")
+    raise ValueError(f"{text[:40]!r} is no column type{_meant(text)}; there are {', '.join(_PLAIN)} and decimal(18,2)")
+
+
+def _meant(text: str) -> str:
+    """The type that a person most likely means, as other systems call it or misspelt."""
+    word, _, rest = text.strip().lower().partition("(")
+    found = _ELSEWHERE.get(word) or next(iter(close_names(word, [*_PLAIN, *_ELSEWHERE], most=1)), None)
+    found = _ELSEWHERE.get(found or "", found)
+    if found is None:
+        return ""
+    digits = ",".join(re.findall(r"\d+", rest)[:2])
+    return f" (did you mean {f'decimal({digits})' if found == 'decimal' and digits else found}?)"
 
 
 def declared_columns(value: Any) -> tuple[DeclaredColumn, ...]:

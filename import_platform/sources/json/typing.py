@@ -29,6 +29,7 @@ import orjson
 import pyarrow as pa
 
 from import_platform.core import lattice
+from import_platform.core.wording import type_text
 from import_platform.sources.json.columns import INSTANT, Unit
 
 Row = Mapping[str, Any]
@@ -213,7 +214,7 @@ def _by_value(values: list[Any], column: JsonColumn, done: Converted) -> pa.Arra
         broken = isinstance(value, str) and not _is_utf8(value)
         found = pa.string() if broken else _type_of(value)
         if column.fixed or broken or join(column.type, found) == column.type:
-            reason = "the text is not UTF-8" if broken else f"the value does not fit {_plain(column.type)}"
+            reason = "the text is not UTF-8" if broken else f"the value does not fit {type_text(column.type)}"
             done.misfits.setdefault(position, (column.name, reason))
         else:
             done.wider[column.name] = join(done.wider.get(column.name, column.type), found)
@@ -293,10 +294,6 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _plain(dtype: pa.DataType) -> str:
-    return {"string": "text", "int64": "bigint"}.get(str(dtype), str(dtype).replace("decimal128", "decimal"))
 
 
 def without(arrays: Sequence[pa.Array], positions: Iterable[int], count: int) -> list[pa.Array]:

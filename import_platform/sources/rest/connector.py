@@ -12,6 +12,7 @@ import pyarrow as pa
 from import_platform.core.cursor import encode
 from import_platform.core.layout import ALL
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.http.evidence import Secrets
 from import_platform.sources.http.waiting import Patience
@@ -44,7 +45,7 @@ class RestSource:
         self._parents: ParentTables | None = None
 
     def __repr__(self) -> str:
-        return f"RestSource({urlsplit(self.api.client.base_url).netloc!r}, {len(self.api.resources)} tables)"
+        return f"RestSource({urlsplit(self.api.client.base_url).netloc!r}, {counted(len(self.api.resources), 'table')})"
 
     @property
     def secrets(self) -> Secrets:
@@ -59,7 +60,8 @@ class RestSource:
         resource = next((r for r in self.api.resources if r.parent is None), self.api.resources[0])
         rows = len(self._first_answer(resource).rows)
         host = urlsplit(self.api.client.base_url).netloc
-        return f"HTTP API at {host}, {len(self.api.resources)} tables; {resource.name} answers with {rows} rows"
+        tables = counted(len(self.api.resources), "table")
+        return f"HTTP API at {host}, {tables}; {resource.name} answers with {counted(rows, 'row')}"
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
         """Declared columns and those of the first page; in name order. Where all are asked for, a list that the API

@@ -21,6 +21,7 @@ from import_platform.core.arrow import polars_type
 from import_platform.core.column_range import check_partition_column
 from import_platform.core.layout import ALL
 from import_platform.core.table import HashPartition, PartitionSpec, TableInfo
+from import_platform.core.wording import counted
 from import_platform.errors import ConfigError, SourceRejected, SourceUnavailable
 from import_platform.sources.base_keys import in_order
 from import_platform.sources.clauses import filtered
@@ -50,7 +51,7 @@ class SqliteSource:
     def check(self) -> str:
         with self._open() as connection:
             count = len(table_names(connection))
-        return f"SQLite {sqlite3.sqlite_version}, file {self._path.name}, {count} tables"
+        return f"SQLite {sqlite3.sqlite_version}, file {self._path.name}, {counted(count, 'table')}"
 
     def discover(self, names: Sequence[str] | None = None) -> list[TableInfo]:
         """Names that the file does not have are left out; views are found only by name."""

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from import_platform.core.budget import format_bytes
 from import_platform.core.rejected import RejectedRow
+from import_platform.core.wording import type_text
 from import_platform.sources.conform import as_text, keep_in_range
 from import_platform.sources.protocol import Page, ReadRequest, Token
 from import_platform.sources.sqlite.catalog import SqliteTable, lenient_text, quote
@@ -202,7 +203,7 @@ class _Reader:
     def _misfit(self, row: tuple[Any, ...], field: pa.Field) -> RejectedRow:
         texts = {name: _printable(as_text(value)) for name, value in zip(self._request.columns, row, strict=True)}
         key = {name: texts.get(name) for name in self._request.primary_key}
-        reason = f"the value does not fit {field.type}"
+        reason = f"the value does not fit {type_text(field.type)}"
         return RejectedRow(key=key, column=field.name, reason=reason, row=json.dumps(texts, ensure_ascii=False))
 
     def _too_wide(self, phase: _Phase, place: Sequence[Any], key: Sequence[Any]) -> RejectedRow:
