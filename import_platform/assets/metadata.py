@@ -63,6 +63,8 @@ def sync_metadata(
     }
     metadata |= {name: getattr(report, name) for name in _REPORTED}
     metadata |= {"resumed": report.resumed, "budget_bytes": budget_bytes}
+    if report.warnings:
+        metadata["warnings"] = "\n".join(report.warnings)
     if before is not None and before.cursor_value is not None:
         metadata["cursor_before"] = before.cursor_value
     if report.cursor_value is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from rich.text import Text
@@ -15,6 +15,7 @@ from import_platform.components.external_source import ExternalSource
 from import_platform.components.grouping import Grouping
 from import_platform.components.loading import BrokenSource, Catalog, load_sources
 from import_platform.core.budget import format_bytes
+from import_platform.core.table import TableInfo
 from import_platform.core.wording import counted
 from import_platform.demo.server import source_for_commands
 from import_platform.errors import ImportPlatformError, InvariantBroken, ended
@@ -31,7 +32,7 @@ from import_platform.resources.platform import PlatformResource
 from import_platform.resources.project import Settings, read_settings
 from import_platform.resources.snapshots import save_snapshot
 from import_platform.sources.live import live_check
-from import_platform.sources.protocol import ReadsLake
+from import_platform.sources.protocol import ReadsLake, Source, Warns
 
 LOST_ON_POLARS = re.compile(r'[ "#<=>?`{}]|[^\x00-\x7f]')
 """In a lake's address. Polars 2.1 looks for files under the escaped path, and takes `a=b` in it for a column."""
@@ -40,7 +41,7 @@ LOST_ON_POLARS = re.compile(r'[ "#<=>?`{}]|[^\x00-\x7f]')
 @dataclass(frozen=True)
 class Line:
     """One result. `subject` is a source, a table or the part of the platform; `exit_code` 0 means it works, and
-    `is_warning` that somebody may be surprised all the same."""
+    `is_warning` that somebody may be surprised all the same, by what is most likely a slip."""
 
     subject: str
     check: str
@@ -177,6 +178,7 @@ def _source(source: ExternalSource, settings: Settings, lake: Lake | None, *, li
         with PlatformResource().source(source.config) as connection:
             yield Line(source.name, "connection", connection.check())
             infos = connection.discover()
+            slips = _slips(connection, infos)
     except ImportPlatformError as error:
         yield _failed(source.name, "connection", error)
         return
@@ -184,9 +186,17 @@ def _source(source: ExternalSource, settings: Settings, lake: Lake | None, *, li
     if lake is None:
         return
     declared = [found for found in judge(source, infos, lake) if found.is_declared]
-    yield from (_table(source.name, found) for found in declared)
+    for found in declared:
+        yield _table(source.name, found)
+        subject = f"{source.name}/{found.name}"
+        yield from (Line(subject, "declaration", slip, is_warning=True) for slip in slips.get(found.name, ()))
     if live:
         yield from _pages(source, lake, declared)
+
+
+def _slips(connection: Source, infos: Sequence[TableInfo]) -> Mapping[str, Sequence[str]]:
+    names = [info.name_in_lake for info in infos]
+    return {name: connection.warnings(name) for name in names} if isinstance(connection, Warns) else {}
 
 
 def _pages(source: ExternalSource, lake: Lake, declared: list[Found]) -> Iterator[Line]:
@@ -221,17 +231,17 @@ def _failed(subject: str, check: str, error: ImportPlatformError) -> Line:
     return Line(subject, check, str(error), error.exit_code)
 
 
+_OK, _FAILED, _WARNING = Text("ok", style="green"), Text("failed", style="red"), Text("warning", style="yellow")
+
+
 def _print(screen: Terminal, lines: list[Line]) -> None:
     table = grid("", "what", "check", "result", left=frozenset({"what", "check", "result"}))
     for line in lines:
-        mark = Text("ok", style="green") if line.is_ok else Text("failed", style="red")
-        if line.is_warning:
-            mark = Text("warning", style="yellow")
+        mark = _OK if line.is_ok else _FAILED
+        mark = _WARNING if line.is_warning else mark
         table.add_row(mark, Text(line.subject), Text(line.check), Text(line.result, style="" if line.is_ok else "red"))
     screen.out.print(table)
-    failed = sum(not line.is_ok for line in lines)
-    screen.out.print(
-        f"\n{failed} of {counted(len(lines), 'check')} failed"
-        if failed
-        else f"\nall {counted(len(lines), 'check')} passed"
-    )
+    failed, warned = sum(not line.is_ok for line in lines), sum(line.is_warning for line in lines)
+    tried = counted(len(lines), "check")
+    told = f"{failed} of {tried} failed" if failed else f"all {tried} passed"
+    screen.out.print(f"\n{told}" + (f", {counted(warned, 'warning')}" if warned else ""))

@@ -102,6 +102,8 @@ def _print(screen: Terminal, reports: Sequence[SyncReport]) -> None:
                 markup=False,
                 soft_wrap=True,
             )
+        for warning in report.warnings:
+            screen.out.print(f"{report.table}: warning: {warning}", markup=False, soft_wrap=True)
         if report.error and report.status is Status.FAILED:
             screen.fail(f"{report.table}: {report.error}")
 

@@ -29,7 +29,8 @@ class SyncReport:
     Bytes: `bytes_read` decoded Arrow bytes from the source, `bytes_written` bytes of committed data files,
     `filter_bytes` key filters read, `peak_memory_bytes` the summed PSS of the process tree, `predicted_memory_bytes`
     what its merges were expected to hold. Of `files_considered` the keys of `files_probed` were read to find what to
-    rewrite. Mutable on purpose: a sync fills it as it goes, so a failed one still tells what it did.
+    rewrite. `warnings` are sentences about what is most likely a slip in the declaration.
+    Mutable on purpose: a sync fills it as it goes, so a failed one still tells what it did.
     """
 
     table: str
@@ -54,6 +55,7 @@ class SyncReport:
     seconds: float = 0.0
     resumed: bool = False
     error: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Adds to the fields of these names."""

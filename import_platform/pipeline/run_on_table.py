@@ -13,7 +13,7 @@ from import_platform.io.memory import MemoryWatch, release_unused, tame_allocato
 from import_platform.pipeline.context import OpenTable, TableContext, open_table
 from import_platform.pipeline.incidents import record_failure, record_success
 from import_platform.pipeline.ledger import Ran, recorded
-from import_platform.sources.protocol import NoRowsYet
+from import_platform.sources.protocol import NoRowsYet, Warns
 
 
 def run_on_table(
@@ -49,6 +49,7 @@ def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], Non
         finally:
             report.seconds = round(time.monotonic() - started, 3)
             report.peak_memory_bytes = watch.peak_bytes
+            report.warnings = _warnings(context)
             release_unused()
     report.peak_memory_bytes = watch.peak_bytes
     if report.predicted_memory_bytes:
@@ -56,3 +57,12 @@ def _reported(context: TableContext, work: Callable[[OpenTable, SyncReport], Non
         budget = format_bytes(context.budget.total_bytes)
         context.observer.note(report.table, f"held {held} at most; its merges were predicted {predicted} of {budget}")
     return report
+
+
+def _warnings(context: TableContext) -> tuple[str, ...]:
+    """What the source says about the declaration of the table, also told to who watches."""
+    source = context.source
+    found = source.warnings(context.declared.name) if isinstance(source, Warns) else ()
+    for sentence in found:
+        context.observer.note(context.table_id, f"warning: {sentence}")
+    return found

@@ -168,6 +168,15 @@ class UsesScratch(Protocol):
 
 
 @runtime_checkable
+class Warns(Protocol):
+    """A source that finds what is most likely a slip in a declaration, and no fault yet."""
+
+    def warnings(self, name: str) -> tuple[str, ...]:
+        """Sentences about a table as it is called in the lake, behind `discover` and behind reading it."""
+        ...
+
+
+@runtime_checkable
 class SaysWhyEmpty(Protocol):
     """A source that knows why it has shown no row of a sampled table."""
 

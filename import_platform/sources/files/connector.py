@@ -20,7 +20,8 @@ from import_platform.sources.files.columns import fit
 from import_platform.sources.files.declaration import BY_FILE, FILE, GONE, ITEM, MODIFIED, NUMBER, ROW, Files, parse
 from import_platform.sources.files.families import with_families
 from import_platform.sources.files.gone import with_marks
-from import_platform.sources.files.opened import FileDamaged, parts_of
+from import_platform.sources.files.hints import WITH_HEADER, Hints, elements_of
+from import_platform.sources.files.opened import FileDamaged, Part, parts_of
 from import_platform.sources.files.piece import Reading
 from import_platform.sources.files.places import Found, Place, place_of
 from import_platform.sources.files.read import READERS, SPELLED, FeedPass
@@ -40,8 +41,6 @@ SAMPLED_FILES = 3
 SAMPLE_BYTES = 1 << 19
 SAMPLED_PIECES = 3
 """Until one has rows: damage shows behind an empty one."""
-_WITH_HEADER = ("csv", "tsv", "parquet")
-"""Formats whose first rows name all columns of their file."""
 
 
 class FilesSource:
@@ -54,6 +53,7 @@ class FilesSource:
         self._tables = with_families(parse(connection))
         self._known: dict[str, dict[str, pa.DataType]] = {}
         self._empty: dict[str, ImportPlatformError | None] = {}
+        self._hints: dict[str, Hints] = {}
         self._parents: ParentTables | None = None
         self._shared: SharedXml | None = None
         self._webs: dict[str, WebPlace] = {}
@@ -131,7 +131,8 @@ class FilesSource:
         reading = FeedPass(
             table, self._place(table), request, planned, known=known, lake=self._parents, shared=self._shared
         )
-        for page in reading.pages():
+        seen = self._hints.setdefault(table.name, Hints(table)).columns
+        for page in reading.pages(seen):
             if isinstance(page, Page):
                 yield page
             else:
@@ -169,42 +170,49 @@ class FilesSource:
     def _described(self, table: Files) -> TableInfo:
         self._grow(table, table.types)
         found = self._found(table)
-        seen: set[str] = set()
+        hints = self._hints[table.name] = Hints(table)
         sampled = {f.path: f for f in (*found[: SAMPLED_FILES - 1], *found[-1:])}
         damages = {
-            path: damage for path, one in sampled.items() if (damage := self._sample(table, one, seen)) is not None
+            path: damage for path, one in sampled.items() if (damage := self._sample(table, one, hints)) is not None
         }
         info = self._info(table)
         self._empty[table.name] = _why_empty(table, len(found), damages)
         if info.columns:
-            _check_named(table, info, seen)
+            _check_named(table, info, hints.columns)
         return info
+
+    def warnings(self, name: str) -> tuple[str, ...]:
+        hints = self._hints.get(name)
+        return hints.sentences() if hints is not None else ()
 
     def why_empty(self, table: TableInfo) -> ImportPlatformError | None:
         return self._empty.get(table.name)
 
-    def _sample(self, table: Files, one: Found, seen: set[str]) -> str | None:
-        """Grows the table and the names `seen` by the first rows of a file; what damage it has. Beside files with rows
+    def _sample(self, table: Files, one: Found, hints: Hints) -> str | None:
+        """Grows the table and its hints by the first rows of a file; what damage it has. Beside files with rows
         the sync names it."""
         file = self._place(table).open(one.path)
         try:
             with parts_of(one.path, file, size_bytes=one.size_bytes, max_expansion=table.max_expansion) as parts:
                 for part in parts[:1]:
-                    pieces = READERS[table.format](Reading(table, part, {}, SAMPLE_BYTES, SAMPLE_BYTES))
-                    for piece in islice(pieces, SAMPLED_PIECES):
-                        seen.update(piece.batch.schema.names)
-                        known = self._known[table.name]
-                        done = fit(
-                            with_marks(table, piece), known=known, declared=table.types, is_text=table.format in SPELLED
-                        )
-                        self._grow(table, done.grown)
-                        if piece.batch.num_rows:
-                            break
+                    has_rows = self._sample_part(table, part, hints)
+                    unmet = table.format == "xml" and not has_rows
+                    hints.looked(has_record=has_rows, elements=elements_of(part.open()) if unmet else ())
         except FileDamaged as damage:
             return str(damage)
         finally:
             file.close()
         return None
+
+    def _sample_part(self, table: Files, part: Part, hints: Hints) -> bool:
+        pieces = READERS[table.format](Reading(table, part, {}, SAMPLE_BYTES, SAMPLE_BYTES))
+        for piece in islice(pieces, SAMPLED_PIECES):
+            hints.columns.update(piece.batch.schema.names)
+            known, is_text = self._known[table.name], table.format in SPELLED
+            self._grow(table, fit(with_marks(table, piece), known=known, declared=table.types, is_text=is_text).grown)
+            if piece.batch.num_rows:
+                return True
+        return False
 
     def _info(self, table: Files) -> TableInfo:
         known = self._known.get(table.name, {})
@@ -251,7 +259,7 @@ def _why_empty(table: Files, files: int, damages: Mapping[str, str]) -> ImportPl
 def _check_named(table: Files, info: TableInfo, seen: Collection[str]) -> None:
     """Raises ConfigError: a column that decides about rows is in none of the files that were looked at."""
     named = [("primary_key", name) for name in table.primary_key if info.column(name) is None]
-    if table.format in _WITH_HEADER and seen:
+    if table.format in WITH_HEADER and seen:
         deciding = {"version": table.version, "delete_when": table.delete_when.column if table.delete_when else None}
         named += [(word, name) for word, name in deciding.items() if name is not None and name not in (BY_FILE, *seen)]
     for word, name in named:

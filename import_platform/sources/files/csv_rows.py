@@ -22,6 +22,8 @@ HEAD_BYTES = 1 << 16
 DELIMITERS = (",", ";", "\t", "|")
 _BOM = b"\xef\xbb\xbf"
 _QUOTE = b'"'
+_SWALLOWED = "a quoted value runs over {lines} lines and goes on behind its closing quote: a quote is missing"
+_MARK = b"\x00import_platform row %d"
 
 
 def read_csv(reading: Reading) -> Iterator[Piece]:
@@ -47,13 +49,26 @@ def _parsed(reading: Reading, block: Block, names: list[str], *, delimiter: str,
         open_ = Bad(row, "a quote that opens in the row is never closed", raw(block.data[end:]))
         return replace(whole, at={"row": row, "byte": block.end}, bad=(*whole.bad, open_))
     wrong: list[pa_csv.InvalidRow] = []
+    data = block.data
+    batch = _batch(data, names, wrong, delimiter=delimiter)
+    swallowed: list[bytes] = []
+    if _QUOTE in data and batch.num_rows + len(wrong) < data.count(b"\n"):
+        data, swallowed = _without_swallowed(data, delimiter=delimiter, columns=len(names))
+    if swallowed:
+        wrong.clear()
+        batch = _batch(data, names, wrong, delimiter=delimiter)
+    return _piece(reading, block, batch, _bad(wrong, swallowed, row=row), row=row)
+
+
+def _batch(data: bytes, names: list[str], wrong: list[pa_csv.InvalidRow], *, delimiter: str) -> pa.RecordBatch:
+    """The rows of the header's length; the others go to `wrong`."""
     options = pa_csv.ParseOptions(
         delimiter=delimiter, newlines_in_values=True, invalid_row_handler=partial(_set_apart, wrong)
     )
     try:
         table = pa_csv.read_csv(
-            pa.BufferReader(block.data),
-            read_options=pa_csv.ReadOptions(use_threads=False, column_names=names, block_size=len(block.data) + 1),
+            pa.BufferReader(data),
+            read_options=pa_csv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
             parse_options=options,
             convert_options=pa_csv.ConvertOptions(
                 check_utf8=False,
@@ -64,30 +79,55 @@ def _parsed(reading: Reading, block: Block, names: list[str], *, delimiter: str,
             ),
         ).combine_chunks()
     except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            return Piece(empty(), numbered(1, 0), {"row": row, "byte": block.end})
-        raise FileDamaged("a block of the file is no CSV") from None
+        if "Empty CSV" not in str(error):
+            raise FileDamaged("a block of the file is no CSV") from None
+        return pa.RecordBatch.from_arrays([pa.array([], pa.binary()) for _ in names], names)
     batches = table.to_batches()
-    batch = batches[0] if batches else pa.RecordBatch.from_arrays([pa.array([], pa.binary()) for _ in names], names)
-    return _piece(reading, block, batch, wrong, row=row)
+    return batches[0] if batches else pa.RecordBatch.from_arrays([pa.array([], pa.binary()) for _ in names], names)
 
 
-def _piece(
-    reading: Reading, block: Block, batch: pa.RecordBatch, wrong: Sequence[pa_csv.InvalidRow], *, row: int
-) -> Piece:
-    count = batch.num_rows
-    failed = {row + int(found.number): found for found in wrong}
-    bad = tuple(
-        Bad(number, f"the row has {counted(found.actual_columns, 'value')}, the header {found.expected_columns}")
-        for number, found in failed.items()
-    )
+def _without_swallowed(data: bytes, *, delimiter: str, columns: int) -> tuple[bytes, list[bytes]]:
+    """The data with a row of a wrong length in the place of each that lacks a quote, and those rows.
+
+    A value of several lines whose closing quote has text behind it, where a delimiter would stand, was closed by
+    chance: by the quote that opens a later value. Nobody knows which of its lines are rows.
+    """
+    kept, swallowed, at = [], list[bytes](), 0
+    while (found := _sound_rows(delimiter).match(data, at)) is not None and found.end() < len(data):
+        end = found.end()
+        row = _row(delimiter).match(data, end)
+        if row is None or row.end() == end or _sound_row(delimiter).fullmatch(data, end, row.end()):
+            break
+        kept += [data[at:end], delimiter.encode() * columns, _MARK % len(swallowed)]
+        swallowed.append(row[0])
+        at = row.end()
+    return b"".join([*kept, data[at:]]), swallowed
+
+
+def _bad(wrong: Sequence[pa_csv.InvalidRow], swallowed: Sequence[bytes], *, row: int) -> list[Bad]:
+    marks = {_MARK % at: text for at, text in enumerate(swallowed)}
+    bad = []
+    for found in wrong:
+        text = found.text.encode() if isinstance(found.text, str) else bytes(found.text or b"")
+        number = row + int(found.number)
+        whole = marks.get(text[found.expected_columns :]) if marks else None
+        if whole is None:
+            reason = f"the row has {counted(found.actual_columns, 'value')}, the header {found.expected_columns}"
+        else:
+            reason = _SWALLOWED.format(lines=whole.count(b"\n") + 1)
+        bad.append(Bad(number, reason, raw(text if whole is None else whole)))
+    return bad
+
+
+def _piece(reading: Reading, block: Block, batch: pa.RecordBatch, bad: Sequence[Bad], *, row: int) -> Piece:
+    count, failed = batch.num_rows, {one.row for one in bad}
     misfits: dict[int, tuple[str, str]] = {}
     arrays = [_as_text(array, name, misfits) for name, array in zip(batch.schema.names, batch.columns, strict=True)]
     return Piece(
         pa.RecordBatch.from_arrays(arrays, names=batch.schema.names),
-        numbered(row + 1, count, set(failed)),
+        numbered(row + 1, count, failed),
         {"row": row + count + len(failed), "byte": block.end},
-        bad=bad,
+        bad=tuple(bad),
         misfits=misfits,
     )
 
@@ -132,6 +172,21 @@ def _row(delimiter: str) -> re.Pattern[bytes]:
     sign = re.escape(delimiter).encode()
     value = rb'(?:"(?:[^"]++|"")*+"[^%b\r\n]*+|[^"%b\r\n][^%b\r\n]*+)?+' % (sign, sign, sign)
     return re.compile(rb"(?:%b%b)*+%b" % (value, sign, value))
+
+
+@cache
+def _sound_row(delimiter: str) -> re.Pattern[bytes]:
+    """As `_row`, but behind the closing quote of a value of several lines there is nothing."""
+    sign = re.escape(delimiter).encode()
+    whole = rb'"(?:[^"]++|"")*+"(?=[%b\r\n]|\Z)' % sign
+    one_line = rb'"(?:[^"\r\n]++|"")*+"[^%b\r\n]*+' % sign
+    value = rb'(?:%b|%b|[^"%b\r\n][^%b\r\n]*+)?+' % (whole, one_line, sign, sign)
+    return re.compile(rb"(?:%b%b)*+%b" % (value, sign, value))
+
+
+@cache
+def _sound_rows(delimiter: str) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:%b[\r\n])*+(?:%b\Z)?+" % (_sound_row(delimiter).pattern, _sound_row(delimiter).pattern))
 
 
 @cache

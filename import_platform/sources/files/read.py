@@ -65,12 +65,17 @@ class FeedPass:
         self._planned = planned
         self._known = known
         self._shared = shared
+        self._seen: set[str] = set()
         self._types = {column.name: column.type for column in request.table.columns}
         names = [file.path for file in planned if file.again]
         self._stale = StaleRows(table, lake, names) if table.by_place else None
 
-    def pages(self) -> Iterator[Page | Mapping[str, pa.DataType]]:
-        """Raises TokenExpired: a file of the plan has changed or is gone."""
+    def pages(self, seen: set[str]) -> Iterator[Page | Mapping[str, pa.DataType]]:
+        """Adds the columns that the files have to `seen`.
+
+        Raises TokenExpired: a file of the plan has changed or is gone.
+        """
+        self._seen = seen
         after = self._request.after or {}
         for index in range(int(after.get("file", 0)), len(self._planned)):
             begin = after if index == after.get("file") else {}
@@ -111,6 +116,7 @@ class FeedPass:
         follow = self._stale is not None and file.again
         try:
             for whole in self._pieces(reading, file):
+                self._seen.update(whole.batch.schema.names)
                 piece = with_marks(self._table, whole)
                 done = fit(piece, known=self._known, declared=self._table.types, is_text=self._table.format in SPELLED)
                 if done.grown:

@@ -30,7 +30,7 @@ BROKEN_MAX = 10_000
 _TAG_END = re.compile(rb"""(?:[^"'>]++|"[^"]*+"|'[^']*+')*+>""")
 _FIRST_TAG = re.compile(rb"""<[^\s<>!?/](?:[^"'>]++|"[^"]*+"|'[^']*+')*+>""")
 _CLOSERS = {b"<!-": b"-->", b"<![": b"]]>", b"<?": b"?>"}
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "resolve_entities": False,
     "no_network": True,
     "load_dtd": False,
@@ -49,7 +49,7 @@ def parser(*, is_lean: bool = False) -> Any:
     A lean one leaves out white space between elements, which is in no value: a tenth less time. Beside a comment it
     would take white space of a value for such.
     """
-    return etree.XMLParser(**_OPTIONS, remove_blank_text=is_lean)
+    return etree.XMLParser(**OPTIONS, remove_blank_text=is_lean)
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ class _Around:
             raise FileDamaged(ENTITIES_REFUSED)
         try:
             if self._gap is None:
-                self._gap = etree.XMLPullParser(events=("start", "end"), **_OPTIONS)
+                self._gap = etree.XMLPullParser(events=("start", "end"), **OPTIONS)
                 tags = "".join(self._tag(name, spaces) for name, spaces in self._stack)
                 self._gap.feed(tags.encode())
                 self._stack = []

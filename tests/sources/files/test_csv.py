@@ -101,6 +101,38 @@ def test_a_quote_inside_of_a_value_is_a_sign_like_any_other(feed):
     assert orders.rows("a", "b") == [(1, '5" pipe'), (2, "two\nlines"), (3, 'a "quote"'), (4, "y")]
 
 
+def test_lines_that_a_missing_quote_swallows_are_set_apart_although_the_columns_fit(feed):
+    orders = feed("*.csv")
+    orders.put("a.csv", 'id,note\n0,zero\n1,"abc\n2,def\n3,"x"\n4,"d"\n')
+    assert orders.sync().rows_inserted == 2
+    assert orders.rows("_row", "id", "note") == [(1, 0, "zero"), (3, 4, "d")]
+    [(key, reason, row)] = orders.rejected().select("key", "reason", "row").rows()
+    assert json.loads(key)["_row"] == "2"
+    said = "a quoted value runs over 3 lines and goes on behind its closing quote: a quote is missing"
+    assert reason == f"row 2: {said}"
+    assert json.loads(row) == {"_unparsed": '1,"abc\n2,def\n3,"x"'}
+
+
+def test_each_of_several_such_rows_is_told_beside_rows_of_another_length(feed):
+    orders = feed("*.csv")
+    orders.put("a.csv", 'id,note\n1,"a\n2,"b"\n\n3,c,d\n4,"e\nf"\n5,"g\n6,"h"')
+    orders.sync()
+    assert orders.rows("_row", "id", "note") == [(3, 4, "e\nf")]
+    found = orders.rejected().sort("row_number").select("key", "row").rows()
+    assert [(json.loads(key)["_row"], json.loads(row)["_unparsed"]) for key, row in found] == [
+        ("1", '1,"a\n2,"b"'),
+        ("2", "3,c,d"),
+        ("4", '5,"g\n6,"h"'),
+    ]
+
+
+def test_values_of_several_lines_and_text_behind_a_quote_in_one_line_stay_values(feed):
+    orders = feed("*.csv")
+    orders.put("a.csv", 'id,note\n1,"a\nb ""c"""\n2,"5"" inch" nail\n3,"d"\r\n')
+    orders.sync()
+    assert orders.rows("id", "note") == [(1, 'a\nb "c"'), (2, '5" inch nail'), (3, "d")]
+
+
 def test_a_header_whose_quote_never_closes_is_told(feed):
     orders = feed()
     orders.put("a.csv", 'a,"b\n1,2\n')
