@@ -63,8 +63,6 @@ def sync_metadata(
     }
     metadata |= {name: getattr(report, name) for name in _REPORTED}
     metadata |= {"resumed": report.resumed, "budget_bytes": budget_bytes}
-    if report.warnings:
-        metadata["warnings"] = "\n".join(report.warnings)
     if before is not None and before.cursor_value is not None:
         metadata["cursor_before"] = before.cursor_value
     if report.cursor_value is not None:
@@ -183,6 +181,7 @@ def summary(report: SyncReport, after: TableStatus | None, *, budget_bytes: int)
     ]
     lines = [
         f"**{report.status}** in {report.seconds:.1f} s",
+        *(f"**warning**: {warning}" for warning in report.warnings),
         f"read {counted(report.rows_read, 'row')}: {', '.join(changes) or 'nothing changed'}",
         f"wrote {format_bytes(report.bytes_written)} in {counted(report.files_added, 'file')}",
         f"peak memory {format_bytes(report.peak_memory_bytes)} of {format_bytes(budget_bytes)}",

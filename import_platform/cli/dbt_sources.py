@@ -21,7 +21,7 @@ from import_platform.io.lake import Lake
 from import_platform.resources.project import dbt_folder, read_settings
 
 OPS = "_ops"
-OPS_TABLES = ("runs", "chunks", "usage", "incidents", "rejected_rows", "releases")
+OPS_TABLES = ("runs", "chunks", "usage", "incidents", "rejected_rows", "resolved_rejects", "releases")
 SOURCES_FILE = "models/lake_sources.yml"
 MACRO_FILE = "macros/lake_has.sql"
 _WRITTEN = "Written by `import-platform dbt-sources`; run it again after a first sync or a new table."
