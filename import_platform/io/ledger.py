@@ -124,9 +124,9 @@ def _append(
 
 
 def open_rejected(
-    lake: Lake, source: str, table: str, *, rows: int = 4096, before: datetime | None = None
+    lake: Lake, source: str, table: str | None, *, rows: int = 4096, before: datetime | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The ledger's rows of a table that nothing has resolved, in batches of REJECTED_ROWS' columns; only those that
+    """The ledger's rows of a table (None: all of a source) that nothing has resolved, in batches of REJECTED_ROWS' columns; only those that
     were recorded `before` an instant, if given."""
     ledger = _readable(lake)
     if ledger is None:

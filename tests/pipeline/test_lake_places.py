@@ -16,8 +16,8 @@ from import_platform.io.ledger import (
     count_rejected,
     forget_rejected,
     latest_rejected,
+    open_rejected,
     record_rejected,
-    rejected_batches,
 )
 from import_platform.io.query import LakeSql
 from import_platform.io.run_ledger import runs_table
@@ -36,7 +36,7 @@ def check(lake: Lake, scratch: Path) -> None:
     for attempt in ("a1", "a2"):
         record_rejected(lake, "s", "t", attempt, [(1, [RejectedRow({"id": "1"}, "n", "does not fit", None)])])
     assert latest_rejected(lake, "s", "t", limit=9)["attempt"].to_list() == ["a2", "a1"]
-    assert sum(batch.num_rows for batch in rejected_batches(lake, "s", None)) == 2
+    assert sum(batch.num_rows for batch in open_rejected(lake, "s", None)) == 2
     forget_rejected(lake, "s", "t", [RejectedId("a1", 1, 0), RejectedId("a2", 1, 0)])
     assert count_rejected(lake, "s", "t") == 0
     with LakeSql(lake.store, memory_bytes=256 << 20, threads=1, scratch=scratch) as query:
