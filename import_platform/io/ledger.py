@@ -126,7 +126,7 @@ def _append(
 def open_rejected(
     lake: Lake, source: str, table: str | None, *, rows: int = 4096, before: datetime | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The ledger's rows of a table (None: all of a source) that nothing has resolved, in batches of REJECTED_ROWS' columns; only those that
+    """The open rows of a table (None: of a whole source), in batches of REJECTED_ROWS: only those that
     were recorded `before` an instant, if given."""
     ledger = _readable(lake)
     if ledger is None:
