@@ -38,8 +38,10 @@ def settle_rejected(table: OpenTable, attempt: Attempt, chunks: Sequence[Checkpo
     """
     try:
         _settle(table, attempt, chunks)
-    except ImportPlatformError as error:
-        table.context.observer.note(table.id, f"resolved rows stay in `rejected list`: {error.message}")
+    except (ImportPlatformError, pl.exceptions.PolarsError, OSError) as error:
+        # The rows are in the lake: what the ledger for people lacks must not fail their sync.
+        said = error.message if isinstance(error, ImportPlatformError) else type(error).__name__
+        table.context.observer.note(table.id, f"resolved rows stay in `rejected list`: {said}")
 
 
 def _settle(table: OpenTable, attempt: Attempt, chunks: Sequence[Checkpoint]) -> None:

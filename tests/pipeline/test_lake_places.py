@@ -109,7 +109,7 @@ def test_a_sync_into_a_bucket_that_does_not_exist_is_refused_before_anything_is_
         lambda lake: runs_table(lake).versions(),
         lambda lake: latest_rejected(lake, None, None, limit=1),
         lambda lake: count_rejected(lake, None, None),
-        lambda lake: list(rejected_batches(lake, "s", None)),
+        lambda lake: list(open_rejected(lake, "s", None)),
         lambda lake: record_rejected(lake, "s", "t", "a", [(1, [RejectedRow({}, "n", "does not fit", None)])]),
     ],
     ids=["runs", "versions", "latest", "count", "batches", "record"],

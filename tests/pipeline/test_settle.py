@@ -6,8 +6,11 @@ import pyarrow as pa
 import pytest
 
 from import_platform.core.rejected import RejectedRow
+from import_platform.core.report import Status
 from import_platform.core.table import SchemaPolicy, SyncMode
+from import_platform.errors import StoreUnavailable
 from import_platform.io.ledger import count_rejected, latest_rejected, record_rejected
+from import_platform.pipeline import settle as settle_module
 from import_platform.pipeline import sync as sync_module
 from import_platform.pipeline.replay import replay_rejected
 from tests.pipeline.synced_table import rows
@@ -101,6 +104,15 @@ def test_a_sync_that_is_killed_behind_its_commit_resolves_with_the_next_one(reje
     assert open_ids(rejecting) == ["1", "5"]
     rejecting.sync()
     assert open_ids(rejecting) == ["1"]
+
+
+def test_a_ledger_that_cannot_be_read_fails_no_sync(rejecting, monkeypatch):
+    def unreadable(*_, **__):
+        raise StoreUnavailable("the ledger of rejected rows cannot be read")
+
+    monkeypatch.setattr(settle_module, "open_rejected", unreadable)
+    assert rejecting.sync(typed([5], ["5"], day=2)).status is Status.DONE
+    assert open_ids(rejecting) == ["1", "5"]
 
 
 def test_a_resolved_row_is_never_replayed(rejecting):
