@@ -41,7 +41,6 @@ def contracts(folder: Path) -> tuple[int, str]:
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
-        timeout=60,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -54,7 +53,6 @@ def banned(text: str, *, path: str, rules: str = "TID251") -> str:
         input=text,
         capture_output=True,
         text=True,
-        timeout=30,
     )
     return done.stdout + done.stderr
 

@@ -75,7 +75,6 @@ def test_a_python_that_is_too_old_is_named_with_a_way_out(tmp_path: Path) -> Non
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=30,
     )
     assert done.returncode == 2
     assert "Python 3.11 to 3.14 is needed, and python3 is Python 3.9.2" in done.stderr

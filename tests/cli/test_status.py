@@ -166,7 +166,7 @@ def test_watching_without_a_terminal_tells_changes_only_and_ends_well(synced):
         launch_sync(["shop/orders"], sources=synced.sources())
         changed = json.loads(watching.stdout.readline())
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(30) == 0
+        assert watching.wait(300) == 0
     finally:
         watching.kill()
     assert first == ["shop/customers", "shop/orders"]
@@ -202,7 +202,7 @@ def on_a_terminal(*words, until):
         with contextlib.suppress(OSError):  # the terminal ends with its last process
             while data := os.read(leader, 65536):
                 drawn += data
-        return running.wait(30), drawn.decode()
+        return running.wait(300), drawn.decode()
     finally:
         running.kill()
         os.close(leader)

@@ -49,11 +49,11 @@ def test_a_page_is_fetched_while_the_last_one_is_worked_on_unless_that_was_wide(
 
     ahead = read_ahead(pages(), page_bytes=100)
     next(ahead)
-    assert fetched[1].wait(5)
+    assert fetched[1].wait(120)
     next(ahead)  # the wide one
     assert not fetched[2].wait(0.1)
     next(ahead)
-    assert fetched[3].wait(5)
+    assert fetched[3].wait(120)
     ahead.close()
 
 
