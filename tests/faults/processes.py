@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -40,9 +38,7 @@ class Processes:
         self._ended: dict[int, int] = {}
 
     def start(self, request: dict[str, Any]) -> int:
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
+        self._ask(request)
         while (pid := self._listen()) is None:
             pass
         return pid
@@ -52,15 +48,27 @@ class Processes:
             self._listen()
         return self._ended[pid]
 
+    def kill(self, pid: int) -> None:
+        """Returns when it has ended, which it may have before."""
+        if pid not in self._ended:
+            self._ask({"kill": pid})
+            self.wait(pid)
+
     def close(self) -> None:
         assert self._server.stdin is not None
         self._server.stdin.close()
         self._server.wait()
 
+    def _ask(self, request: dict[str, Any]) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+
     def _listen(self) -> int | None:
         assert self._server.stdout is not None
         word, pid, *status = self._server.stdout.readline().split()
         if word == "started":
+            self._ended.pop(int(pid), None)  # the number of one that is long gone
             return int(pid)
         self._ended[int(pid)] = int(status[0])
         return None
@@ -133,8 +141,7 @@ class Running:
         return self.out.read_text() if self.out.exists() else ""
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        self.processes.wait(self.pid)
+        self.processes.kill(self.pid)
 
     def finished(self) -> dict[str, Any] | int:
         status = self.processes.wait(self.pid)

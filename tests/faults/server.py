@@ -1,7 +1,8 @@
 """Forks a process per line on stdin: importing everything anew would take longer than all the syncs of these tests.
 
-A line is a JSON object with `out` (where stdout goes), `environ` and `options` (see child). Answers are lines `started
-<pid>` and `ended <pid> <status>`, the status negative for a signal. Nothing but imports happens before a fork, so no
+A line is a JSON object with `out` (where stdout goes), `environ` and `options` (see child), or `{"kill": <pid>}`, which
+kills that process unless it has ended: nobody else knows that its number is not somebody else's by now. Answers are lines
+`started <pid>` and `ended <pid> <status>`, the status negative for a signal. Nothing but imports happens before a fork, so no
 thread of Polars, Arrow or deltalake is lost by it.
 """
 
@@ -11,6 +12,7 @@ import gc
 import json
 import os
 import select
+import signal
 import sys
 import traceback
 
@@ -28,7 +30,11 @@ def serve() -> None:
             data = os.read(0, 1 << 16)
             ended = not data
             *lines, buffer = (buffer + data).split(b"\n")
-            running.update(fork(json.loads(line)) for line in lines)
+            for request in map(json.loads, lines):
+                if "kill" not in request:
+                    running.add(fork(request))
+                elif request["kill"] in running:
+                    os.kill(request["kill"], signal.SIGKILL)
         elif ended:
             select.select([], [], [], 0.01)
         if running:

@@ -1,6 +1,5 @@
 """kill -9 at every step of a sync, then again in a new process: the table equals the source, and little is read twice."""
 
-import contextlib
 import signal
 
 import pytest
@@ -122,8 +121,7 @@ def test_a_sync_killed_at_random_moments_gets_there(world, streamed):
     for _ in range(8):
         process = world.start()
         time.sleep(1.0 + dice.random() * 1.5)
-        with contextlib.suppress(ProcessLookupError):  # on a quick machine the sync may have ended
-            process.kill()
+        process.kill()
     world.options["page_seconds"] = 0
     assert world.run().get("error") is None
     assert world.table().matches()
