@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from import_platform.core.choose import resolve
@@ -182,14 +180,3 @@ def test_a_column_that_changed_its_type_since_discovery_is_said(postgres: Databa
     postgres.execute("ALTER TABLE t ALTER v TYPE text")
     with pytest.raises(SourceRejected, match="changed its type"):
         list(source.read(request(info)))
-
-
-@pytest.mark.slow
-def test_two_thousand_tables_are_discovered_in_seconds(postgres: Database) -> None:
-    columns = "id int PRIMARY KEY, a text, b numeric(9,2), at timestamptz"
-    make = f"DO $$ BEGIN FOR n IN {{}}..{{}} LOOP EXECUTE format('CREATE TABLE t%s ({columns})', n); END LOOP; END $$"
-    for start in range(0, 2000, 250):  # a transaction may not hold too many locks
-        postgres.execute(make.format(start, start + 249))
-    began = time.monotonic()
-    assert len(open_source(postgres).discover()) == 2000
-    assert time.monotonic() - began < 20
