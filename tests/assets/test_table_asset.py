@@ -130,7 +130,7 @@ def test_the_page_tells_age_lag_rows_at_the_source_and_the_last_incident(run, pr
     age = time.time() - metadata["dagster/last_updated_timestamp"].value
     assert 0 <= age < 120
     assert (metadata["lag_seconds"].value, metadata["source_rows"].value) == (0.0, 400)
-    assert "**SourceRejected**, met 1 times" in metadata["last_incident"].value
+    assert "**SourceRejected**, met 1 time since" in metadata["last_incident"].value
     assert "closed" in metadata["last_incident"].value
     _, instance = run()
     metadata = instance.get_latest_materialization_event(ORDERS).asset_materialization.metadata
