@@ -124,6 +124,13 @@ class LeafWriter:
         return self._files
 
 
+class _Writer(pq.ParquetWriter):  # type: ignore[misc]  # pyarrow has no types
+    """Arrow's own ends a file when it is dropped; what a stop leaves behind has lost its sink by then, and is no file."""
+
+    def __del__(self) -> None:
+        pass
+
+
 class _OpenFile:
     def __init__(self, store: Store, table_path: str, leaf: str, first: pa.Table, encodings: Encodings) -> None:
         self._path = f"{leaf_path(leaf)}/{uuid.uuid4().hex}.parquet"
@@ -135,7 +142,7 @@ class _OpenFile:
         self._sink = self._stack.enter_context(store.open_output(self._full_path))
         self._footers: list[pq.FileMetaData] = []
         chosen = encodings.chosen(first)
-        self._writer = pq.ParquetWriter(
+        self._writer = _Writer(
             self._sink,
             first.schema,
             compression="zstd",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import json
+import sys
 import tempfile
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -381,3 +383,13 @@ def test_deltalake_prunes_by_our_bounds_and_misses_nothing(local):
     for sql in ('"int" = 7', f"big >= {20 * 2**40}", f"text = '{'x' * 64}011'", "date = DATE '1960-01-08'"):
         found = pa.table(QueryBuilder().register("t", table).execute(f"SELECT n FROM t WHERE {sql}").read_all())
         assert found.num_rows == (10 if sql.startswith("big") else 1), sql
+
+
+def test_a_file_that_a_stop_leaves_unfinished_goes_without_a_word(local, monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    writer = LeafWriter(local, "t", "all", numbers(0, 100).schema, row_group_bytes=500)
+    writer.write(numbers(0, 100))
+    del writer
+    gc.collect()
+    assert said == []
