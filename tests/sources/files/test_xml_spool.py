@@ -1,5 +1,6 @@
 """One pass over an XML file for all tables that are made of it."""
 
+import math
 import threading
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def court(tmp_path, monkeypatch):
     """Three tables of one file, every segment small, and how often the file was shredded for how many tables."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("import_platform.sources.files.xml_spool.STALLED_SECONDS", math.inf)
     monkeypatch.setattr(xml_spool, "SEGMENT_BYTES", 1)
     monkeypatch.setattr("import_platform.sources.files.xml_shred.TASK_BYTES", 1 << 16)
     passes = []

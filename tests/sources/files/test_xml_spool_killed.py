@@ -1,6 +1,7 @@
 """kill -9 of processes that share one pass over an XML file: the next run goes on, and nothing is left over."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -101,6 +102,7 @@ class Spooled:
 def spooled(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("import_platform.sources.files.xml_spool.STALLED_SECONDS", math.inf)
     monkeypatch.setattr(xml_spool, "SEGMENT_BYTES", 1)
     monkeypatch.setattr("import_platform.sources.files.xml_shred.TASK_BYTES", 1 << 16)
     passes, made = [], Shredder.stretches
