@@ -125,7 +125,7 @@ class LeafWriter:
 
 
 class _Writer(pq.ParquetWriter):  # type: ignore[misc]  # pyarrow has no types
-    """Arrow's own ends a file when it is dropped; what a stop leaves behind has lost its sink by then, and is no file."""
+    """Arrow's own ends a file when it is dropped; what a stop leaves behind is no file, and its sink is gone."""
 
     def __del__(self) -> None:
         pass
