@@ -54,3 +54,5 @@ def world(tmp_path: Path) -> SqliteWorld:
 
 class TestSqlite(SourceContract):
     """All of the contract."""
+
+    rows_held = 16
