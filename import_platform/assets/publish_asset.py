@@ -68,7 +68,7 @@ def _asset(source: str, group: Group) -> dg.AssetsDefinition:
     )
     def publish(context: dg.AssetExecutionContext, platform: PlatformResource):  # type: ignore[no-untyped-def]  # noqa: ANN202
         for report in published_in_step(context, platform, source, group):
-            facts = {name: value for name, value in report.as_json().items() if value not in (None, "")}
+            facts = {name: value for name, value in report.as_json().items() if value not in (None, "", ())}
             key = published_key(source, report.table.partition("/")[2])
             yield dg.MaterializeResult(asset_key=key, metadata=facts)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from import_platform.core.table import (
     TableSpec,
     TimePartition,
 )
+from import_platform.core.wording import close_names
 from import_platform.errors import ConfigError, ImportPlatformError
 from import_platform.io.delta import DeltaLog
 from import_platform.io.lake import Lake
@@ -54,7 +54,7 @@ def judge(source: ExternalSource, tables: Sequence[TableInfo], lake: Lake) -> li
 
 
 def _absent(source: str, name: str, infos: Mapping[str, TableInfo]) -> Found:
-    close = difflib.get_close_matches(name, list(infos), n=3)
+    close = close_names(name, infos)
     error = ConfigError(
         "the source has no such table",
         table=f"{source}/{name}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from import_platform.cli.declared import DeclaredSource
+from import_platform.core.wording import close_names
 from import_platform.errors import ConfigError, ImportPlatformError
 from import_platform.io.incidents import Incident, Incidents
 from import_platform.io.lake import Lake
@@ -113,7 +113,7 @@ def _name(source: str, table: str) -> str:
 
 def _unknown(selection: str, tables: Sequence[tuple[str, str]]) -> ConfigError:
     names = [name for table in tables for name in (_name(*table), table[0])]
-    close = difflib.get_close_matches(selection, names, n=1)
+    close = close_names(selection, names, most=1)
     remedy = f"Did you mean {close[0]}?" if close else "See every table with: import-platform status"
     return ConfigError("there is no such source or table", found=selection[:200], remedy=remedy)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
+
+from import_platform.core.wording import close_names
 
 _SHOWN = re.compile(r"[\w .,*/+-]{1,40}")
 """What may be quoted from a file: short plain words. A DSN, a URL or a token with other characters never is."""
@@ -71,7 +72,7 @@ def shown(value: Any) -> str:
 
 def closest(word: str, allowed: Iterable[str]) -> str:
     """` (did you mean x?)` when something allowed is close to the word, else nothing."""
-    matches = difflib.get_close_matches(word.lower(), list(allowed), n=1, cutoff=0.6)
+    matches = close_names(word, allowed, most=1)
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 

@@ -5,7 +5,6 @@ The choices are meant to stay: they depend on names, types and keys first, and o
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -30,6 +29,7 @@ from import_platform.core.table import (
     TableSpec,
     TimePartition,
 )
+from import_platform.core.wording import nearest
 from import_platform.errors import ConfigError
 
 UPDATED_NAMES = (
@@ -302,6 +302,5 @@ def _column(info: TableInfo, name: str, *, role: str) -> ColumnInfo:
     if column is not None:
         return column
     names = [known.name for known in info.columns]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    remedy = f"Did you mean {close[0]}?" if close else f"The table has: {', '.join(names[:30])}."
+    remedy = nearest(name, names, none="The table has", most=1, shown=30)
     raise ConfigError(f"the {role} column does not exist", table=info.name_in_lake, column=name, remedy=remedy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import json
 from collections import Counter
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from import_platform.core.lattice import widened
 from import_platform.core.rejected import UNPARSED, RejectedRow
 from import_platform.core.table import ColumnChoice, Mask, TableInfo, TableSpec
+from import_platform.core.wording import nearest
 from import_platform.errors import ConfigError
 
 REDACTED = "[redacted]"
@@ -63,8 +63,7 @@ def _matching(info: TableInfo, patterns: Sequence[str], *, role: str) -> set[str
         elif _PATTERN & set(pattern):
             found.update(name for name in names if fnmatch.fnmatchcase(name, pattern))
         else:
-            close = difflib.get_close_matches(pattern, names, n=1, cutoff=0.5)
-            remedy = f"Did you mean {close[0]}?" if close else f"The table has: {', '.join(names[:30])}."
+            remedy = nearest(pattern, names, none="The table has", most=1, shown=30)
             raise ConfigError(
                 f"the {role} column does not exist", table=info.name_in_lake, column=pattern, remedy=remedy
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from import_platform.core.wording import nearest
 from import_platform.errors import ConfigError
 
 OK = "ok"
@@ -129,8 +129,7 @@ def check_asked(enrichment: Enrichment, names: Sequence[str], columns: Sequence[
     for name in names:
         if name in columns:
             continue
-        close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-        remedy = f"Did you mean {close[0]}?" if close else f"The table has: {', '.join(columns[:30])}."
+        remedy = nearest(name, columns, none="The table has", most=1, shown=30)
         if sampled:
             remedy += " Declare the type of one that only later rows have, under columns:."
         raise ConfigError(

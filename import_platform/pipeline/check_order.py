@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 
 from import_platform.core.budget import MIB, MemoryBudget
 from import_platform.core.ordering import OrderCheck, Ordering
+from import_platform.core.wording import close_names
 from import_platform.errors import ConfigError
 from import_platform.io.parquet_files import ParquetFiles
 
@@ -72,7 +72,7 @@ def check_columns(files: ParquetFiles, columns: Sequence[str]) -> None:
 def _check_columns(file: str, schema: pa.Schema, columns: Sequence[str], types: dict[str, pa.DataType]) -> None:
     for column in columns:
         if schema.get_field_index(column) < 0:
-            close = difflib.get_close_matches(column, schema.names, n=3) or schema.names[:5]
+            close = close_names(column, schema.names) or schema.names[:5]
             raise ConfigError(
                 "a file has no such column",
                 file=file,

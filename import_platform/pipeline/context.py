@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +14,7 @@ from import_platform.core.report import Observer, Silent
 from import_platform.core.run_record import RunOrder
 from import_platform.core.sampled import with_known
 from import_platform.core.table import DeclaredTable, TableSpec
+from import_platform.core.wording import close_names
 from import_platform.errors import ConfigError
 from import_platform.io.delta import DeltaLog, Snapshot
 from import_platform.io.lake import Lake
@@ -177,7 +177,7 @@ def stored_identity(snapshot: Snapshot | None) -> Identity | None:
 
 def _unknown(context: TableContext) -> ConfigError:
     names = [info.name_in_lake for info in context.source.discover()]
-    close = difflib.get_close_matches(context.declared.name, names, n=3) or names[:5]
+    close = close_names(context.declared.name, names) or names[:5]
     return ConfigError(
         "the source has no such table",
         table=context.table_id,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from import_platform.core.wording import nearest
 from import_platform.errors import ConfigError
 from import_platform.sources.duckdb import DuckdbSource
 from import_platform.sources.files import declaration as files_declaration
@@ -183,8 +183,7 @@ def _is_a(value: object, expected: type) -> bool:
 
 
 def _closest(found: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(found.lower(), list(known), n=1)
-    return f"Did you mean {close[0]}?" if close else f"Allowed: {', '.join(known)}."
+    return nearest(found, list(known), none="Allowed", most=1, shown=len(known))
 
 
 def _example(kind: str) -> str:

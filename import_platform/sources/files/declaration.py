@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from import_platform.core.versions import Versions
+from import_platform.core.wording import nearest
 from import_platform.errors import ConfigError
 from import_platform.sources.files.web_words import Web, addresses, path_ending
 from import_platform.sources.json.columns import column_type
@@ -154,8 +154,7 @@ def _table(said: Mapping[str, Any], name: str) -> Files:
     for word, value in said.items():
         expected: Any = _WORDS.get(str(word))
         if expected is None:
-            close = difflib.get_close_matches(str(word), list(_WORDS), n=1)
-            remedy = f"Did you mean {close[0]}?" if close else f"Allowed: {', '.join(_WORDS)}."
+            remedy = nearest(str(word), list(_WORDS), none="Allowed", most=1, shown=len(_WORDS))
             raise ConfigError("a table of files has an unknown word", table=name, word=str(word), remedy=remedy)
         if not isinstance(value, expected):
             raise wrong(name, str(word), "the value has the wrong type")
