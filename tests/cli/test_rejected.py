@@ -33,7 +33,7 @@ def rejecting(project):
 
 
 def invoke(*words):
-    return CliRunner().invoke(app, list(words))
+    return CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
 
 
 def test_rows_are_listed_for_people_and_for_scripts(rejecting):
