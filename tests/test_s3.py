@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
@@ -171,27 +171,36 @@ def test_no_secret_is_in_any_text(files):
     assert not [text for text in texts if "hushed" in text or "whispered" in text]
 
 
+class Told(BaseHTTPRequestHandler):
+    def told(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
 @contextmanager
-def answers(status: int, told: object) -> Iterator[str]:
-    """The address of a server that says this to every GET."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+def serving(handler: type[Told]) -> Iterator[str]:
+    """The address of a server that answers so."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+def answers(status: int, told: object) -> AbstractContextManager[str]:
+    """A server that says this to every GET."""
+
+    class Handler(Told):
+        def do_GET(self) -> None:
+            self.told(status, json.dumps(told).encode())
+
+    return serving(Handler)
 
 
 def test_a_container_s_keys_are_found(files, monkeypatch):
@@ -201,42 +210,27 @@ def test_a_container_s_keys_are_found(files, monkeypatch):
         assert S3Access().storage_options()["AWS_ACCESS_KEY_ID"] == "POD"
 
 
-@contextmanager
-def instance(given: object) -> Iterator[str]:
-    """The address of an instance's metadata, which wants a token of its own in every question."""
+def instance(given: object) -> AbstractContextManager[str]:
+    """An instance's metadata, which want a token of their own in every question."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Told):
         def do_PUT(self) -> None:
-            self._answer(200 if self.path == "/latest/api/token" else 404, b"whispered")
+            self.told(200 if self.path == "/latest/api/token" else 404, b"whispered")
 
         def do_GET(self) -> None:
             role = "/latest/meta-data/iam/security-credentials/"
             told = {role: b"lake", f"{role}lake": json.dumps(given).encode()}.get(self.path)
             trusted = self.headers["X-aws-ec2-metadata-token"] == "whispered"
-            self._answer(401 if not trusted else 404 if told is None else 200, told or b"")
+            self.told(401 if not trusted else 404 if told is None else 200, told or b"")
 
-        def _answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(Handler)
 
 
 def test_an_instance_s_keys_are_found(files, monkeypatch):
     given = {"AccessKeyId": "NODE", "SecretAccessKey": "hushed", "Token": "t", "Expiration": "2099-01-01T00:00:00Z"}
     monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
     with instance({"Code": "Success", "Type": "AWS-HMAC", **given}) as url:
-        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"{url}/")
         assert S3Access().storage_options()["AWS_ACCESS_KEY_ID"] == "NODE"
 
 

@@ -20,13 +20,18 @@ from import_platform.errors import StoreUnavailable
 from import_platform.io.lake import Lake
 from import_platform.io.ops_table import OpsTable
 
+_ROW = (
+    ("source", pa.string()),
+    ("table", pa.string()),
+    ("attempt", pa.string()),
+    ("chunk", pa.int64()),
+    ("row_number", pa.int64()),
+)
+"""What names one rejected row of a lake."""
+
 REJECTED_ROWS = pa.schema(
     [
-        ("source", pa.string()),
-        ("table", pa.string()),
-        ("attempt", pa.string()),
-        ("chunk", pa.int64()),
-        ("row_number", pa.int64()),
+        *_ROW,
         ("key", pa.string()),
         ("column", pa.string()),
         ("reason", pa.string()),
@@ -36,11 +41,7 @@ REJECTED_ROWS = pa.schema(
 )
 RESOLVED_REJECTS = pa.schema(
     [
-        ("source", pa.string()),
-        ("table", pa.string()),
-        ("attempt", pa.string()),
-        ("chunk", pa.int64()),
-        ("row_number", pa.int64()),
+        *_ROW,
         ("rejected", pa.string()),
         ("how", pa.string()),
         ("resolved_by", pa.string()),
@@ -49,7 +50,7 @@ RESOLVED_REJECTS = pa.schema(
 )
 """Which rejected rows are open no more, how and by which attempt; `rejected` is the three columns before it as one."""
 
-_SAME = ("source", "table", "attempt", "chunk", "row_number")
+_SAME = tuple(name for name, _ in _ROW)
 TRIES = 20
 BACKOFF_SECONDS = 0.05
 FORGET_AT_ONCE = 500
